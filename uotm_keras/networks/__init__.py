@@ -1,0 +1,16 @@
+"""Generators and potentials. Any Keras model of the same call serves as well."""
+
+from uotm_keras.networks.mlp import ResMLPGenerator, ResMLPPotential
+from uotm_keras.networks.ncsnpp import NCSNpp
+from uotm_keras.networks.potentials import LargePotential, SmallPotential
+from uotm_keras.networks.resnet import SmallGenerator, SmallResNetPotential
+
+__all__ = [
+    "LargePotential",
+    "NCSNpp",
+    "ResMLPGenerator",
+    "ResMLPPotential",
+    "SmallGenerator",
+    "SmallPotential",
+    "SmallResNetPotential",
+]

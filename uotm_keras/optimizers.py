@@ -1,0 +1,79 @@
+"""The paper's Adam, and two optimizers seen as one by Keras's trainer."""
+
+import keras
+from keras import ops
+
+from uotm_keras import backend
+
+
+@keras.saving.register_keras_serializable("uotm_keras")
+class Adam(keras.optimizers.Adam):
+    """Adam as in PyTorch: ε is added to √v̂ *after* the bias correction.
+
+    `keras.optimizers.Adam` adds it before, as in the paper's (Kingma & Ba 2015) second
+    form, which over the first steps is another algorithm. Defaults are UOTM's.
+
+    Args:
+        learning_rate: a number or a `LearningRateSchedule`.
+        beta_1, beta_2, epsilon: as in PyTorch.
+        kwargs: of `keras.optimizers.Adam`, `amsgrad` excepted.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1e-4,
+        beta_1: float = 0.5,
+        beta_2: float = 0.9,
+        epsilon: float = 1e-8,
+        **kwargs,
+    ):
+        kwargs.pop("amsgrad", None)
+        super().__init__(
+            learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs
+        )
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        indices = [self._get_variable_index(v) for v in trainable_variables]
+        backend.adam_step(
+            [ops.convert_to_tensor(g) for g in grads],
+            trainable_variables,
+            [self._momentums[i] for i in indices],
+            [self._velocities[i] for i in indices],
+            rate=learning_rate,
+            step=ops.cast(self.iterations + 1, "float32"),
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+        )
+
+
+class OptimizerPair(keras.optimizers.Optimizer):
+    """What Keras's trainer needs of `model.optimizer` where the model steps two of its own.
+
+    It owns no state: the two optimizers are attributes of the model and are saved there.
+    """
+
+    def __init__(self, generator_optimizer, potential_optimizer):
+        super().__init__(learning_rate=0.0, name="optimizer_pair")
+        self.pair = (generator_optimizer, potential_optimizer)
+        self.built = True
+
+    @property
+    def variables(self):
+        return [v for optimizer in self.pair for v in optimizer.variables]
+
+    @property
+    def iterations(self):
+        return self.pair[0].iterations
+
+    def finalize_variable_values(self, var_list):
+        pass  # the model keeps its own average of the generator
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+    def get_config(self):
+        return {}

@@ -1,0 +1,530 @@
+"""The UOTM model: two losses, two updates, one `train_step`.
+
+Choi, Choi, Kang: "Generative Modeling through the Semi-dual Formulation of Unbalanced
+Optimal Transport", NeurIPS 2023, arXiv 2305.14777.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from uotm_keras import backend
+from uotm_keras.errors import InputError
+from uotm_keras.noise import check_seed, sample_noise
+from uotm_keras.objective import costs, divergences, penalties
+from uotm_keras.optimizers import Adam, OptimizerPair
+
+PAIRINGS = ("paired", "all_pairs")
+SOURCES = ("auto", "gaussian", "data")
+
+
+@keras.saving.register_keras_serializable("uotm_keras")
+class UOTM(keras.Model):
+    r"""Unbalanced optimal transport from a source μ to the data ν by the semi-dual.
+
+    A potential v and a generator T play (UOTM, equation 11)
+
+        min_v  E_x[Ψ1*(v(T(x, z)) − c(x, T(x, z)))] + E_y[Ψ2*(−v(y))] + penalty(∇v)
+        min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
+
+    with x from μ, z ~ N(0, I) and y from the data. With both divergences "balanced" this
+    is the OTM baseline; with τ = 0 besides, WGAN with the chosen penalty; with only the
+    source balanced, the semi-relaxed "fixed-μ".
+
+    Args:
+        generator: T, a built Keras model called as `generator([x, z])`, or as
+            `generator(x)` if it takes no latent. T(x, z) has the data's shape; x too,
+            unless the cost knows better.
+        potential: v, a built Keras model giving (B, 1).
+        cost: c(x, y), a callable giving (B,).
+        source_divergence, target_divergence: Ψ1 and Ψ2, a name ("kl", "chi2", "softplus",
+            "softplus_plain", "balanced") or a `divergences.Divergence`.
+        gradient_penalty: a `penalties.GradientPenalty`, or None.
+        pairing: "paired" evaluates Ψ1* at each v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
+            "all_pairs" at the whole table v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code.
+        potential_steps, generator_steps: updates of each player an iteration, with fresh
+            noise and the same batch of data.
+        ema_decay: of the average of T's weights, 0 to 1; samples come from the average.
+        divergence_schedule: α as a function of the step (UOTM-SD), a
+            `schedules.AlphaSchedule` or a callable; None leaves α = 1.
+        source: "gaussian" draws x ~ N(0, I); "data" takes pairs (x, y) of batches in
+            `fit`; "auto" takes pairs where both have the networks' shapes.
+        seed: of the training noise.
+
+    Raises:
+        InputError: an argument is out of range, or the networks do not fit together.
+
+    Example:
+        >>> model = UOTM(NCSNpp((32, 32, 3)), SmallPotential((32, 32, 3)))
+        >>> model.compile()
+        >>> model.fit(images, batch_size=64, epochs=10)
+        >>> samples = model.generate(16, seed=0)
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        potential: keras.Model,
+        *,
+        cost: Callable | None = None,
+        source_divergence: str | divergences.Divergence = "kl",
+        target_divergence: str | divergences.Divergence = "kl",
+        gradient_penalty: penalties.GradientPenalty | None = penalties.R1(0.2),  # noqa: B008
+        pairing: str = "paired",
+        potential_steps: int = 1,
+        generator_steps: int = 1,
+        ema_decay: float = 0.9999,
+        divergence_schedule: Callable | None = None,
+        source: str = "auto",
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_choice("pairing", pairing, PAIRINGS)
+        _check_choice("source", source, SOURCES)
+        for name, count in (
+            ("potential_steps", potential_steps),
+            ("generator_steps", generator_steps),
+        ):
+            if isinstance(count, bool) or int(count) != count or count < 1:
+                raise InputError(f"{name}={count!r} must be a whole number of at least 1.")
+        if not 0.0 <= ema_decay < 1.0:
+            raise InputError(f"ema_decay={ema_decay} must be at least 0 and below 1.")
+        self.cost = costs.Quadratic() if cost is None else cost
+        self.source_divergence = divergences.get(source_divergence)
+        self.target_divergence = divergences.get(target_divergence)
+        self.gradient_penalty = gradient_penalty
+        self.pairing = pairing
+        self.potential_steps = int(potential_steps)
+        self.generator_steps = int(generator_steps)
+        self.ema_decay = float(ema_decay)
+        self.divergence_schedule = divergence_schedule
+        self.source = source
+        self.seed = check_seed(seed)
+
+        self.generator = generator
+        self.potential = potential
+        self.source_shape, self.latent_dim, self.data_shape = _shapes(generator, potential)
+        self.ema_generator = type(generator).from_config(generator.get_config())
+        self.ema_generator.set_weights(generator.get_weights())
+        self.ema_generator.trainable = False
+
+        self.noise_seed = keras.random.SeedGenerator(self.seed)
+        self.step = self.add_weight(
+            name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.trackers = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("potential_loss", "generator_loss", "cost", "penalty")
+        }
+        self.compile_gradients = False
+        self.built = True
+
+    # --- the objective -----------------------------------------------------------------
+
+    def transport_map(self, source, latent, training: bool = False):
+        """T(x, z) of the trained (not averaged) generator, as a tensor."""
+        inputs = source if self.latent_dim is None else [source, latent]
+        return self.generator(inputs, training=training)
+
+    def _potential_of(self, samples):
+        values = self.potential(samples, training=True)
+        return ops.cast(ops.reshape(values, (-1,)), "float32")
+
+    def _divergences(self):
+        if self.divergence_schedule is None:
+            return self.source_divergence, self.target_divergence
+        alpha = self.divergence_schedule(self.step.value)
+        return self.source_divergence.scaled(alpha), self.target_divergence.scaled(alpha)
+
+    def potential_loss(self, real, source, latent, mixing=None) -> tuple[Any, dict[str, Any]]:
+        """The potential's loss and its parts, see `update_potential`."""
+        source_divergence, target_divergence = self._divergences()
+        fake = backend.without_gradient(lambda: self.transport_map(source, latent, training=True))
+        penalty = ops.zeros((), "float32")
+        if self.gradient_penalty is None:
+            v_real = self._potential_of(real)
+        elif self.gradient_penalty.at_real:
+            # One reverse pass gives ∇v and then both terms' gradients.
+            v_real, gradient = backend.value_and_input_gradient(self._potential_of, real)
+            penalty = self.gradient_penalty.value(gradient)
+        else:
+            v_real = self._potential_of(real)
+            points = self.gradient_penalty.points(real, fake, mixing)
+            _, gradient = backend.value_and_input_gradient(self._potential_of, points)
+            penalty = self.gradient_penalty.value(gradient)
+        cost = self.cost(source, fake)
+        v_fake = self._potential_of(fake)
+        if self.pairing == "paired":
+            excess = v_fake - cost
+        else:
+            excess = v_fake[:, None] - cost[None, :]
+        fake_term = ops.mean(source_divergence.conjugate(excess))
+        real_term = ops.mean(target_divergence.conjugate(-v_real))
+        loss = real_term + fake_term + penalty
+        return loss, {
+            "loss": loss,
+            "real": real_term,
+            "fake": fake_term,
+            "penalty": penalty,
+            "cost": ops.mean(cost),
+        }
+
+    def generator_loss(self, source, latent) -> tuple[Any, dict[str, Any]]:
+        """The generator's loss and its parts, see `update_generator`."""
+        fake = self.transport_map(source, latent, training=True)
+        cost = ops.mean(self.cost(source, fake))
+        potential = ops.mean(self._potential_of(fake))
+        loss = cost - potential
+        return loss, {"loss": loss, "cost": cost, "potential": potential}
+
+    # --- the updates -------------------------------------------------------------------
+
+    def update_potential(self, real, source, latent=None, mixing=None) -> dict[str, Any]:
+        """One optimizer step of the potential, with the noise given.
+
+        Args:
+            real: data y, (B, *data_shape).
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim); None for a generator without one.
+            mixing: U(0, 1) of shape (B, 1, ...), where the penalty interpolates; drawn
+                if not given.
+
+        Returns:
+            Scalars: `loss` = `real` + `fake` + `penalty`, where `real` is mean Ψ2*(−v(y))
+            and `fake` mean Ψ1*(v(T) − c); `cost`, the mean transport cost.
+        """
+        self._require_compiled()
+        penalty = self.gradient_penalty
+        if mixing is None and penalty is not None and not penalty.at_real:
+            shape = (_batch_size(real), *[1] * len(self.data_shape))
+            mixing = backend.uniform(shape, self.noise_seed)
+        real, source, latent = _tensor(real), _tensor(source), _tensor(latent)
+        return backend.minimize(
+            self,
+            lambda: self.potential_loss(real, source, latent, mixing),
+            self.potential.trainable_variables,
+            self.potential_optimizer,
+        )
+
+    def update_generator(self, source, latent=None) -> dict[str, Any]:
+        """One optimizer step of the generator and of its average, with the noise given.
+
+        Args:
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim); None for a generator without one.
+
+        Returns:
+            Scalars: `loss` = `cost` − `potential`, their means over the batch.
+        """
+        self._require_compiled()
+        source, latent = _tensor(source), _tensor(latent)
+        logs = backend.minimize(
+            self,
+            lambda: self.generator_loss(source, latent),
+            self.generator.trainable_variables,
+            self.generator_optimizer,
+        )
+        backend.move_average(self.ema_generator.weights, self.generator.weights, self.ema_decay)
+        return logs
+
+    def train_step(self, *arguments):
+        """One iteration of the two-player game; called by `fit`.
+
+        The arguments are the backend's: `(data)` on TensorFlow and torch,
+        `(state, data)` on JAX.
+        """
+        return backend.train_step(self, self._iterate, *arguments)
+
+    def _iterate(self, data) -> None:
+        real, given_source = self._unpack(data)
+
+        def noise():
+            batch = _batch_size(real)
+            source, latent = given_source, None
+            if source is None:
+                source = backend.normal((batch, *self.source_shape), self.noise_seed)
+            if self.latent_dim is not None:
+                latent = backend.normal((batch, self.latent_dim), self.noise_seed)
+            return source, latent
+
+        for _ in range(self.potential_steps):
+            potential_logs = self.update_potential(real, *noise())
+        for _ in range(self.generator_steps):
+            generator_logs = self.update_generator(*noise())
+        self.step.assign_add(1)
+        self.trackers["potential_loss"].update_state(potential_logs["loss"])
+        self.trackers["penalty"].update_state(potential_logs["penalty"])
+        self.trackers["generator_loss"].update_state(generator_logs["loss"])
+        self.trackers["cost"].update_state(generator_logs["cost"])
+
+    def _unpack(self, data):
+        """(real, source or None) from what `fit` was given; labels are dropped."""
+        if not isinstance(data, (tuple, list)):
+            data = (data,)
+        if self.source != "gaussian" and len(data) > 1 and data[1] is not None:
+            first, second = data[:2]
+            shapes = tuple(first.shape[1:]), tuple(second.shape[1:])
+            if shapes == (self.source_shape, self.data_shape):
+                return second, first
+        if self.source == "data":
+            raise InputError(
+                "source='data' needs fit to be given pairs of batches (x, y) of shapes "
+                f"(B, *{self.source_shape}) and (B, *{self.data_shape})."
+            )
+        real = data[0]
+        if tuple(real.shape[1:]) != self.data_shape:
+            raise InputError(
+                f"batches of shape {tuple(real.shape)} do not fit the networks, which take "
+                f"(B, *{self.data_shape})."
+            )
+        return real, None
+
+    # --- Keras -------------------------------------------------------------------------
+
+    def compile(
+        self, generator_optimizer=None, potential_optimizer=None, *, jit_compile="auto", **kwargs
+    ):
+        """Sets the two optimizers.
+
+        Args:
+            generator_optimizer, potential_optimizer: optimizers or their names; None is
+                the paper's Adam (β 0.5 and 0.9, ε 1e-8), rates 1.6e-4 and 1e-4.
+            jit_compile: "auto" compiles by XLA on JAX, and on TensorFlow with a GPU.
+            kwargs: of `keras.Model.compile`.
+        """
+        generator_optimizer = _optimizer(generator_optimizer, 1.6e-4)
+        potential_optimizer = _optimizer(potential_optimizer, 1e-4)
+        whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
+        super().compile(
+            optimizer=OptimizerPair(generator_optimizer, potential_optimizer),
+            jit_compile=whole_step,
+            auto_scale_loss=False,
+            **kwargs,
+        )
+        self.generator_optimizer = generator_optimizer
+        self.potential_optimizer = potential_optimizer
+        generator_optimizer.build(self.generator.trainable_variables)
+        potential_optimizer.build(self.potential.trainable_variables)
+        self._compile_options = {
+            "jit_compile": jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+        self._loss_tracker = None  # Keras's own loss would be logged as 0
+
+    def _require_compiled(self) -> None:
+        if not self.compiled:
+            raise InputError("this UOTM has no optimizers yet: call model.compile() first.")
+
+    def call(self, inputs, training=False):
+        """T(x, z): of the averaged generator, or of the trained one if `training`."""
+        network = self.generator if training else self.ema_generator
+        return network(inputs, training=training)
+
+    def get_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "generator": serialize(self.generator),
+            "potential": serialize(self.potential),
+            "cost": serialize(self.cost),
+            "source_divergence": serialize(self.source_divergence),
+            "target_divergence": serialize(self.target_divergence),
+            "gradient_penalty": serialize(self.gradient_penalty),
+            "divergence_schedule": serialize(self.divergence_schedule),
+            "pairing": self.pairing,
+            "potential_steps": self.potential_steps,
+            "generator_steps": self.generator_steps,
+            "ema_decay": self.ema_decay,
+            "source": self.source,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None) -> "UOTM":
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value, custom_objects)
+                for name, value in config.items()
+            }
+        )
+
+    def get_compile_config(self) -> dict:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "generator_optimizer": serialize(self.generator_optimizer),
+            "potential_optimizer": serialize(self.potential_optimizer),
+            **self._compile_options,
+        }
+
+    def compile_from_config(self, config: dict) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def _random_states(self) -> list:
+        """The seed generators' states, which Keras's own files leave out."""
+        return [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
+
+    def save_own_variables(self, store) -> None:
+        super().save_own_variables(store)
+        for i, state in enumerate(self._random_states()):
+            store[f"random_state_{i}"] = ops.convert_to_numpy(state)
+        for name, tracker in self.trackers.items():
+            for variable in tracker.variables:
+                store[f"{name}_{variable.name}"] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store) -> None:
+        super().load_own_variables(
+            {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118
+        )
+        for i, state in enumerate(self._random_states()):
+            state.assign(np.array(store[f"random_state_{i}"]))
+        for name, tracker in self.trackers.items():
+            for variable in tracker.variables:
+                variable.assign(np.array(store[f"{name}_{variable.name}"]))
+
+    # --- sampling ----------------------------------------------------------------------
+
+    def generate(
+        self, n: int, seed: int | None = None, use_ema: bool = True, batch_size: int = 64
+    ) -> np.ndarray:
+        """Samples T(x, z) with x, z ~ N(0, I).
+
+        Sample i depends on `seed` and i alone, not on `n` or `batch_size`.
+
+        Args:
+            n: number of samples.
+            seed: from 0; None draws one.
+            use_ema: from the averaged generator, or from the trained one.
+            batch_size: samples a call of the network.
+
+        Returns:
+            float32 (n, *data_shape), in the network's range.
+        """
+        if int(n) != n or n < 1:
+            raise InputError(f"n={n!r} must be a whole number of at least 1.")
+        seed = check_seed(seed)
+        keys = [(seed, i) for i in range(int(n))]
+        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
+
+    def generate_batches(
+        self, keys: list[tuple[int, int]], use_ema: bool = True, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
+        """Samples of the given (seed, index) keys, a batch at a time."""
+        if self.source == "data":
+            raise InputError("this UOTM transports a data set: call transport(source) instead.")
+        for start in range(0, len(keys), batch_size):
+            batch = keys[start : start + batch_size]
+            source, latent = sample_noise(batch, self.source_shape, (self.latent_dim or 0,))
+            yield self._run(source, latent, use_ema, min(batch_size, len(keys)))
+
+    def transport(
+        self, source, latent=None, use_ema: bool = True, batch_size: int = 64
+    ) -> np.ndarray:
+        """T(x, z) of given x, as float32 numpy.
+
+        Args:
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim); None draws one anew.
+            use_ema: with the averaged generator, or with the trained one.
+            batch_size: samples a call of the network.
+        """
+        source = np.asarray(source, "float32")
+        if source.shape[1:] != self.source_shape:
+            raise InputError(
+                f"source of shape {source.shape} must have the shape (B, *{self.source_shape})."
+            )
+        if latent is None:
+            keys = [(check_seed(None), i) for i in range(len(source))]
+            (latent,) = sample_noise(keys, (self.latent_dim or 0,))
+        latent = np.asarray(latent, "float32")
+        results = [
+            self._run(
+                source[start : start + batch_size],
+                latent[start : start + batch_size],
+                use_ema,
+                min(batch_size, len(source)),
+            )
+            for start in range(0, len(source), batch_size)
+        ]
+        return np.concatenate(results) if results else np.zeros((0, *self.data_shape), "float32")
+
+    def _run(self, source, latent, use_ema: bool, batch_size: int) -> np.ndarray:
+        """One call of a generator, filled up to `batch_size` so that no call compiles anew."""
+        network = self.ema_generator if use_ema else self.generator
+        missing = [(0, batch_size - len(source))]
+        inputs = [np.pad(a, missing + [(0, 0)] * (a.ndim - 1)) for a in (source, latent)]
+        outputs = network.predict_on_batch(inputs[0] if self.latent_dim is None else inputs)
+        return np.asarray(outputs, "float32")[: len(source)]
+
+    # --- what the optimum says of the data ----------------------------------------------
+
+    def source_weights(self, source, latent=None, batch_size: int = 64) -> np.ndarray:
+        """dπ₀/dμ at x: Ψ1*'(v(T(x, z)) − c(x, T(x, z))), float32 (B,)."""
+        source = np.asarray(source, "float32")
+        moved = self.transport(source, latent, batch_size=batch_size)
+        cost = ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
+        excess = self._potential_values(moved, batch_size) - cost
+        return ops.convert_to_numpy(self._divergences()[0].conjugate_derivative(excess))
+
+    def target_weights(self, data, batch_size: int = 64) -> np.ndarray:
+        """dπ₁/dν at y: Ψ2*'(−v(y)), float32 (B,); near 0 for outliers of the data.
+
+        A potential with minibatch statistics sees y together with its batch.
+        """
+        values = self._potential_values(np.asarray(data, "float32"), batch_size)
+        return ops.convert_to_numpy(self._divergences()[1].conjugate_derivative(-values))
+
+    def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
+        values = [
+            self.potential.predict_on_batch(data[start : start + batch_size])
+            for start in range(0, len(data), batch_size)
+        ]
+        return np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])
+
+
+def _tensor(array):
+    return None if array is None else ops.convert_to_tensor(array, "float32")
+
+
+def _batch_size(batch):
+    """The batch's static size, or a tensor where it is not known."""
+    size = batch.shape[0]
+    return ops.shape(batch)[0] if size is None else size
+
+
+def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise InputError(f"{name}={value!r} must be one of {', '.join(accepted)}.")
+
+
+def _optimizer(given, learning_rate: float) -> keras.optimizers.Optimizer:
+    optimizer = Adam(learning_rate) if given is None else keras.optimizers.get(given)
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if keras.config.dtype_policy().name == "mixed_float16" and not scaled:
+        # One loss scale a player: an overflow of one must not stop the other.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _shapes(generator: keras.Model, potential: keras.Model):
+    """(source shape, latent dimension or None, data shape) of two built networks."""
+    if not (generator.built and potential.built):
+        raise InputError("the generator and the potential must be built before a UOTM is made.")
+    inputs = generator.inputs
+    if len(inputs) not in (1, 2):
+        raise InputError(
+            f"the generator has {len(inputs)} inputs: accepted are x, or x and a latent z."
+        )
+    source_shape = tuple(inputs[0].shape[1:])
+    latent_dim = int(inputs[1].shape[-1]) if len(inputs) == 2 else None
+    data_shape = tuple(generator.outputs[0].shape[1:])
+    potential_shape = tuple(potential.inputs[0].shape[1:])
+    if potential_shape != data_shape:
+        raise InputError(
+            f"the potential takes {potential_shape} but the generator gives {data_shape}: the "
+            "two shapes must be the same."
+        )
+    return source_shape, latent_dim, data_shape
