@@ -37,4 +37,4 @@ def sample_noise(keys: Iterable[tuple[int, int]], *shapes: tuple[int, ...]) -> l
     ]
     flat = np.stack(rows) if rows else np.zeros((0, sum(sizes)), "float32")
     parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
-    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [part.reshape(len(flat), *shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -32,13 +32,13 @@ class Adam(keras.optimizers.Adam):
             learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs
         )
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        indices = [self._get_variable_index(v) for v in trainable_variables]
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
         backend.adam_step(
-            [ops.convert_to_tensor(g) for g in grads],
-            trainable_variables,
-            [self._momentums[i] for i in indices],
-            [self._velocities[i] for i in indices],
+            gradient,
+            variable,
+            self._momentums[index],
+            self._velocities[index],
             rate=learning_rate,
             step=ops.cast(self.iterations + 1, "float32"),
             beta_1=self.beta_1,

@@ -202,7 +202,7 @@ class UOTM(keras.Model):
         if mixing is None and penalty is not None and not penalty.at_real:
             shape = (_batch_size(real), *[1] * len(self.data_shape))
             mixing = backend.uniform(shape, self.noise_seed)
-        real, source, latent = _tensor(real), _tensor(source), _tensor(latent)
+        real, source, latent, mixing = map(_tensor, (real, source, latent, mixing))
         return backend.minimize(
             self,
             lambda: self.potential_loss(real, source, latent, mixing),

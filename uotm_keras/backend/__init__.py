@@ -10,7 +10,8 @@ backend is taken at import:
 - `normal(shape, seed)`, `uniform(shape, seed)`: the training noise;
 - `compile_arguments(jit_compile)`: (what Keras compiles, what `minimize` compiles);
 - `sync(model)`: lets callbacks read the model's variables in the middle of `fit`;
-- `adam_step(...)`, `move_average(...)`: updates of many variables in few passes;
+- `adam_step(...)`: one variable's Adam step, ε added to √v̂ after the bias correction;
+- `move_average(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
 - `describe_device()`: one line for the records.
 """
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 import jax
 import keras
 
-from uotm_keras.backend.generic import adam_step, move_average
-
 __all__ = [
     "adam_step",
     "compile_arguments",
@@ -110,3 +108,17 @@ def describe_device() -> str:
     if devices[0].platform == "cpu":
         return f"CPU ({platform.machine()})"
     return f"{len(devices)} × {kind}"
+
+
+def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+    m = momentum.value + (gradient - momentum.value) * (1.0 - beta_1)
+    v = velocity.value + (gradient * gradient - velocity.value) * (1.0 - beta_2)
+    momentum.assign(m)
+    velocity.assign(v)
+    root = jax.numpy.sqrt(v / (1.0 - beta_2**step)) + epsilon
+    variable.assign(variable.value - rate / (1.0 - beta_1**step) * m / root)
+
+
+def move_average(averages, values, decay: float) -> None:
+    for average, value in zip(averages, values, strict=True):
+        average.assign(average.value + (1.0 - decay) * (value.value - average.value))

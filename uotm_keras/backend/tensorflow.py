@@ -6,8 +6,6 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from uotm_keras.backend.generic import adam_step, move_average
-
 __all__ = [
     "adam_step",
     "compile_arguments",
@@ -84,3 +82,27 @@ def describe_device() -> str:
         return f"CPU ({platform.machine()})"
     details = tf.config.experimental.get_device_details(gpus[0])
     return f"{len(gpus)} × {details.get('device_name', 'GPU')}"
+
+
+def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+    beta_1, beta_2 = tf.constant(beta_1, tf.float32), tf.constant(beta_2, tf.float32)
+    power_1, power_2 = beta_1**step, beta_2**step
+    # One pass over memory. This kernel adds its ε to √v before the bias correction:
+    # ε·√(1 − β₂ᵗ) there is ε after it.
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=momentum.value.handle,
+        v=velocity.value.handle,
+        beta1_power=power_1,
+        beta2_power=power_2,
+        lr=tf.cast(rate, tf.float32),
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=epsilon * tf.sqrt(1.0 - power_2),
+        grad=gradient,
+    )
+
+
+def move_average(averages, values, decay: float) -> None:
+    for average, value in zip(averages, values, strict=True):
+        average.value.assign_sub((1.0 - decay) * (average.value - value.value))

@@ -70,17 +70,13 @@ def sync(model) -> None:
 
 
 @torch.no_grad()
-def adam_step(gradients, variables, momenta, velocities, *, rate, step, beta_1, beta_2, epsilon):
-    parameters, m, v = ([k.value for k in group] for group in (variables, momenta, velocities))
-    gradients = list(gradients)
+def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+    parameter, m, v = variable.value, momentum.value, velocity.value
     step = float(step)
-    torch._foreach_lerp_(m, gradients, 1.0 - beta_1)
-    torch._foreach_mul_(v, beta_2)
-    torch._foreach_addcmul_(v, gradients, gradients, value=1.0 - beta_2)
-    root = torch._foreach_sqrt(v)
-    torch._foreach_div_(root, (1.0 - beta_2**step) ** 0.5)
-    torch._foreach_add_(root, epsilon)
-    torch._foreach_addcdiv_(parameters, m, root, value=-float(rate) / (1.0 - beta_1**step))
+    m.lerp_(gradient, 1.0 - beta_1)
+    v.mul_(beta_2).addcmul_(gradient, gradient, value=1.0 - beta_2)
+    root = v.sqrt().div_((1.0 - beta_2**step) ** 0.5).add_(epsilon)
+    parameter.addcdiv_(m, root, value=-float(rate) / (1.0 - beta_1**step))
 
 
 @torch.no_grad()

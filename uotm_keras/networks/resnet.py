@@ -88,7 +88,7 @@ class SmallResNetPotential(ConfiguredModel):
             h = _resnet_conv(base_channels, f"block_{i}_conv_1")(h)
             h = h + bypass
             if down:
-                h = layers.AveragePooling2D(name=f"block_{i}_pool")(h)
+                h = layers.AveragePooling2D(2, name=f"block_{i}_pool")(h)
         h = ops.sum(ops.relu(h), axis=(1, 2))
         value = layers.Dense(1, dtype="float32", name="value")(h)
         super().__init__(inputs=image, outputs=value, **kwargs)

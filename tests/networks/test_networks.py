@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras import ops
+
+import uotm_keras as uk
+
+SHAPES = json.loads(
+    (Path(__file__).parents[1] / "golden/released_state_dict_shapes.json").read_text()
+)
+CELEBA = {"base_channels": 64, "channel_multipliers": (1, 1, 2, 2, 4, 4), "mapping_layers": 3}
+
+
+@pytest.mark.parametrize(
+    "preset, size, arguments, parameters, stored",
+    [
+        ("cifar10", 32, {}, 44_820_611, 48_103_811),
+        ("celeba_hq_256", 256, CELEBA, 37_983_299, 39_644_547),
+    ],
+)
+def test_generators_have_the_released_names_shapes_and_counts(
+    preset, size, arguments, parameters, stored
+):
+    generator = uk.networks.NCSNpp((size, size, 3), **arguments)
+    assert generator.count_params() == parameters
+    released = SHAPES[f"{preset}/generator"]
+    assert sum(int(np.prod(shape)) for shape in released.values()) == stored
+    ours = uk.convert.released_generator_state(generator)
+    live = {name: tuple(shape) for name, shape in released.items() if ".Dense_0." not in name}
+    assert {name: array.shape for name, array in ours.items()} == live
+
+
+@pytest.mark.parametrize(
+    "preset, size, make, parameters",
+    [
+        ("cifar10", 32, uk.networks.SmallPotential, 12_247_809),
+        ("celeba_hq_256", 256, uk.networks.LargePotential, 26_881_537),
+    ],
+)
+def test_potentials_have_the_released_names_shapes_and_counts(preset, size, make, parameters):
+    potential = make((size, size, 3))
+    assert potential.count_params() == parameters
+    released = {n: tuple(s) for n, s in SHAPES[f"{preset}/potential"].items()}
+    ours = uk.convert.released_potential_state(potential)
+    assert {name: array.shape for name, array in ours.items()} == released
+
+
+def tiny_generator(**arguments):
+    return uk.networks.NCSNpp(
+        (16, 16, 3), base_channels=8, channel_multipliers=(1, 2), num_res_blocks=1,
+        attention_resolutions=(8,), latent_dim=4, style_dim=8, mapping_layers=1, **arguments,
+    )  # fmt: skip
+
+
+NETWORKS = {
+    "ncsnpp": tiny_generator,
+    "small_potential": lambda: uk.networks.SmallPotential((16, 16, 3), 2),
+    "large_potential": lambda: uk.networks.LargePotential((64, 64, 1), 2),
+    "mlp": lambda: uk.networks.ResMLPGenerator((4, 4, 1), 3, width=8, output_activation="tanh"),
+    "mlp_deterministic": lambda: uk.networks.ResMLPGenerator(2, 0, width=8, residual=True),
+    "mlp_potential": lambda: uk.networks.ResMLPPotential(2, width=8),
+    "small": lambda: uk.networks.SmallGenerator((32, 32, 3), 8),
+    "small_resnet": lambda: uk.networks.SmallResNetPotential((32, 32, 3), 8),
+}
+
+
+def random_inputs(network, batch=4):
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(batch, *i.shape[1:])).astype("float32") for i in network.inputs]
+    return inputs if len(inputs) > 1 else inputs[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rebuilt_from_config(name):
+    network = NETWORKS[name]()
+    again = type(network).from_config(network.get_config())
+    again.set_weights(network.get_weights())
+    inputs = random_inputs(network)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(network(inputs)), ops.convert_to_numpy(again(inputs))
+    )
+
+
+@pytest.mark.parametrize("name", ["ncsnpp", "mlp", "small"])
+def test_image_generators_stay_within_the_range(name):
+    network = NETWORKS[name]()
+    images = ops.convert_to_numpy(network(random_inputs(network)))
+    assert images.shape[1:] == tuple(network.outputs[0].shape[1:])
+    assert np.abs(images).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", ["small_potential", "large_potential", "mlp_potential"])
+def test_potentials_give_one_value_a_sample(name):
+    network = NETWORKS[name]()
+    assert tuple(network(random_inputs(network)).shape) == (4, 1)
+
+
+def test_dropout_acts_in_training_only():
+    network = tiny_generator(dropout=0.5)
+    # The last convolution of each block starts as nothing, and hides the dropout.
+    rng = np.random.default_rng(0)
+    network.set_weights([0.3 * rng.normal(size=w.shape) for w in network.weights])
+    inputs = random_inputs(network)
+    plain = ops.convert_to_numpy(network(inputs))
+    np.testing.assert_array_equal(plain, ops.convert_to_numpy(network(inputs)))
+    assert np.abs(plain - ops.convert_to_numpy(network(inputs, training=True))).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: uk.networks.NCSNpp((28, 28, 1)), "divisible by 8"),
+        (lambda: uk.networks.SmallPotential((30, 30, 3)), "divisible by 8"),
+        (lambda: uk.networks.LargePotential((32, 32, 3)), "divisible by 64"),
+        (lambda: uk.networks.SmallGenerator((48, 48, 3)), "square images"),
+    ],
+)
+def test_sizes_that_do_not_fit(make, message):
+    with pytest.raises(uk.InputError, match=message):
+        make()

@@ -1,0 +1,76 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import uotm_keras as uk
+
+
+def value(tensor) -> float:
+    return float(ops.convert_to_numpy(tensor))
+
+
+def test_r1_of_a_known_gradient():
+    gradient = ops.convert_to_tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert value(uk.penalties.R1(0.5).value(gradient)) == pytest.approx(0.25 * (25 + 4) / 2)
+
+
+def test_wasserstein_gp_of_a_known_gradient():
+    gradient = ops.convert_to_tensor([[3.0, 4.0], [0.0, 1.0]])
+    assert value(uk.penalties.WassersteinGP(10.0).value(gradient)) == pytest.approx(5 * 16 / 2)
+
+
+def test_interpolates_lie_between():
+    real, fake = ops.zeros((2, 3)), ops.ones((2, 3))
+    mixing = ops.convert_to_tensor([[0.25], [0.75]])
+    points = ops.convert_to_numpy(uk.penalties.WassersteinGP().points(real, fake, mixing))
+    np.testing.assert_allclose(points, [[0.25] * 3, [0.75] * 3])
+
+
+@pytest.mark.parametrize("make", [uk.penalties.R1, uk.penalties.WassersteinGP])
+def test_bad_weights(make):
+    with pytest.raises(uk.InputError, match="positive"):
+        make(0.0)
+
+
+SCHEDULES = uk.schedules.LinearAlpha, uk.schedules.CosineAlpha, uk.schedules.StepAlpha
+
+
+@pytest.mark.parametrize("make", SCHEDULES)
+def test_alpha_ends(make):
+    schedule = make(0.2, 5.0, until=100, warmup=20)
+    assert value(schedule(0)) == value(schedule(20)) == pytest.approx(0.2)
+    assert value(schedule(100)) == value(schedule(1000)) == pytest.approx(5.0)
+
+
+def test_alpha_in_the_middle():
+    half = 60
+    assert value(uk.schedules.LinearAlpha(0.2, 5, 100, 20)(half)) == pytest.approx(2.6)
+    quarter = 40
+    expected = 0.2 + 0.5 * 4.8 * (1 - np.cos(np.pi / 4))
+    assert value(uk.schedules.CosineAlpha(0.2, 5, 100, 20)(quarter)) == pytest.approx(expected)
+    assert value(uk.schedules.StepAlpha(0.2, 5, 100, 20)(99)) == pytest.approx(0.2)
+
+
+def test_bad_alpha():
+    with pytest.raises(uk.InputError, match="positive"):
+        uk.schedules.LinearAlpha(0.0, 5, 100)
+    with pytest.raises(uk.InputError, match="warmup=100"):
+        uk.schedules.LinearAlpha(0.2, 5, 100, 100)
+
+
+def test_cosine_annealing_is_torchs_stepped_once_an_epoch():
+    schedule = uk.schedules.CosineAnnealing(1.6e-4, 1e-5, total=1800, hold=195)
+    for step in (0, 194, 195, 100_000, 195 * 1800):
+        epoch = step // 195
+        expected = 1e-5 + 0.5 * (1.6e-4 - 1e-5) * (1 + np.cos(np.pi * epoch / 1800))
+        assert value(schedule(step)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_schedules_survive_serialization():
+    for schedule in (
+        uk.schedules.CosineAlpha(0.2, 5, 100),
+        uk.schedules.CosineAnnealing(1e-3, 1e-5, 10, 3),
+    ):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+        assert value(again(37)) == value(schedule(37))
