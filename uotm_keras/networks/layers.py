@@ -290,20 +290,22 @@ class DownResidualBlock(layers.Layer):
 
     def build(self, input_shape):
         policy = self.dtype_policy
+        inner_shape = (*input_shape[:-1], self.filters)
         self.conv_1 = conv(self.filters, 3, mode="fan_out", name="conv_1", dtype=policy)
         self.conv_1.build(input_shape)
-        self.conv_2 = conv(self.filters, 3, NEARLY_ZERO, "fan_out", name="conv_2", dtype=policy)
-        self.conv_2.build((*input_shape[:-1], self.filters))
-        self.shortcut = conv(
-            self.filters, 1, mode="fan_out", use_bias=False, name="shortcut", dtype=policy
-        )
-        self.shortcut.build(input_shape)
         self.resample_h = self.resample_x = None
         if self.down:
             self.resample_h = FIRResample("down", name="resample_h", dtype=policy)
-            self.resample_h.build((*input_shape[:-1], self.filters))
+            self.resample_h.build(inner_shape)
+            inner_shape = self.resample_h.compute_output_shape(inner_shape)
             self.resample_x = FIRResample("down", name="resample_x", dtype=policy)
             self.resample_x.build(input_shape)
+        self.conv_2 = conv(self.filters, 3, NEARLY_ZERO, "fan_out", name="conv_2", dtype=policy)
+        self.conv_2.build(inner_shape)
+        self.shortcut = conv(
+            self.filters, 1, mode="fan_out", use_bias=False, name="shortcut", dtype=policy
+        )
+        self.shortcut.build((*inner_shape[:-1], input_shape[-1]))
 
     def call(self, x):
         h = self.conv_1(ops.leaky_relu(x, 0.2))

@@ -1,0 +1,97 @@
+"""Outliers mixed into a clean set, as in the paper's robustness experiment.
+
+Section 5 of arXiv 2305.14777: CIFAR-10 with the first 500 MNIST digits, 1 % of the 50 000
+clean images.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from uotm_keras.data.source import Source, content_key
+from uotm_keras.errors import InputError
+
+__all__ = ["ContaminatedSource", "parse_contamination"]
+
+
+class ContaminatedSource(Source):
+    """The clean examples, followed by the first round(fraction · N) of another source.
+
+    Args:
+        clean: N examples.
+        other: where the outliers come from; examples of the same shape.
+        fraction: outliers as a part of the *clean* examples, in (0, 1).
+
+    Raises:
+        InputError: the fraction is out of (0, 1) or gives no outlier, the shapes differ,
+            or `other` has too few examples.
+    """
+
+    def __init__(self, clean: Source, other: Source, fraction: float):
+        if not 0 < fraction < 1:
+            raise InputError(
+                f"contaminate={other.name}:{fraction}: accepted is a fraction between 0 and 1."
+            )
+        count = round(fraction * len(clean))
+        if count < 1:
+            raise InputError(
+                f"contaminate={other.name}:{fraction} gives no outlier among {len(clean)} "
+                f"examples: accepted are fractions of at least {1 / len(clean):.2g}."
+            )
+        if count > len(other):
+            raise InputError(
+                f"contaminate={other.name}:{fraction} needs {count} outliers, but {other.name} "
+                f"has {len(other)}: accepted are fractions up to {len(other) / len(clean):.4g}."
+            )
+        if clean.shape != other.shape:
+            raise InputError(
+                f"contaminate={other.name}: its examples are of shape {other.shape}, those of "
+                f"{clean.name} of {clean.shape}: accepted are equal shapes."
+            )
+        self.clean, self.other = clean, other
+        self.name = f"{clean.name}+{other.name}:{fraction:g}"
+        self.shape = clean.shape
+        self.flip_by_default = clean.flip_by_default
+        self.in_memory = clean.in_memory and other.in_memory
+        self._count = len(clean) + count
+        self.outliers = np.union1d(clean.outliers, np.arange(len(clean), self._count))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        indices = np.asarray(indices)
+        is_other = indices >= len(self.clean)
+        if not is_other.any():
+            return self.clean.take(indices)
+        examples = np.empty((len(indices), *self.shape), np.float32)
+        examples[~is_other] = self.clean.take(indices[~is_other])
+        examples[is_other] = self.other.take(indices[is_other] - len(self.clean))
+        return examples
+
+    def fingerprint(self) -> str:
+        count = str(self._count - len(self.clean))
+        return content_key(self.clean.fingerprint(), self.other.fingerprint(), count)
+
+    def path_of(self, index: int) -> str:
+        if index < len(self.clean):
+            return self.clean.path_of(index)
+        return self.other.path_of(index - len(self.clean))
+
+    def report(self) -> str:
+        return " ".join(filter(None, (self.clean.report(), self.other.report())))
+
+
+def parse_contamination(text: str, open_source: Callable[[str], Source]) -> tuple[Source, float]:
+    """Reads SOURCE:FRACTION, such as mnist5k:0.01 or tfds:mnist:0.01."""
+    name, _, fraction = text.rpartition(":")
+    try:
+        number = float(fraction)
+    except ValueError:
+        number = None
+    if not name or number is None or not 0 < number < 1:
+        raise InputError(
+            f"contaminate={text!r}: accepted is SOURCE:FRACTION with a fraction between 0 and 1, "
+            "such as tfds:mnist:0.01."
+        )
+    return open_source(name), number
