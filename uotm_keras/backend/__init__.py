@@ -12,6 +12,7 @@ backend is taken at import:
 - `sync(model)`: lets callbacks read the model's variables in the middle of `fit`;
 - `adam_step(...)`: one variable's Adam step, ε added to √v̂ after the bias correction;
 - `move_average(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
+- `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
 - `describe_device()`: one line for the records.
 """
 

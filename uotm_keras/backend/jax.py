@@ -7,6 +7,7 @@ import jax
 import keras
 
 __all__ = [
+    "CONVOLUTION_FORMAT",
     "adam_step",
     "compile_arguments",
     "describe_device",
@@ -19,6 +20,8 @@ __all__ = [
     "value_and_input_gradient",
     "without_gradient",
 ]
+
+CONVOLUTION_FORMAT = "channels_last"
 
 
 def value_and_input_gradient(function: Callable, x):

@@ -9,6 +9,7 @@ import torch
 from uotm_keras.errors import InputError
 
 __all__ = [
+    "CONVOLUTION_FORMAT",
     "adam_step",
     "compile_arguments",
     "describe_device",
@@ -21,6 +22,8 @@ __all__ = [
     "value_and_input_gradient",
     "without_gradient",
 ]
+
+CONVOLUTION_FORMAT = "channels_first"
 
 
 def value_and_input_gradient(function: Callable, x):

@@ -1,0 +1,245 @@
+"""One pass over samples, every score from the same features."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from uotm_keras.errors import InputError, unknown_name
+from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
+from uotm_keras.metrics.inception_score import inception_score
+from uotm_keras.metrics.kernel import kernel_distance
+from uotm_keras.metrics.precision_recall import precision_recall
+from uotm_keras.metrics.references import Reference, open_reference
+from uotm_keras.metrics.samples import jpeg_round_trip
+from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance, warn_if_few
+from uotm_keras.version import __version__
+
+METRICS = ("fid", "kid", "is", "pr", "dc")
+PROTOCOLS = ("uint8", "jpeg")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The metrics' settings; the defaults are those of torch-fidelity and of the papers.
+
+    Attributes:
+        kid_subsets, kid_subset_size: subsets of the KID.
+        is_splits: parts of the Inception Score.
+        k, density_k: neighbours of precision and recall, of density and coverage.
+        neighbour_samples: at most so many samples of each side, drawn at random, go into
+            these four, whose time grows with the square of it.
+        seed: of the subsets.
+    """
+
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
+    is_splits: int = 10
+    k: int = 3
+    density_k: int = 5
+    neighbour_samples: int = 10_000
+    seed: int = 2020
+
+
+def check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:
+    """The names, in the order of `METRICS`, each once.
+
+    Raises:
+        InputError: an unknown name, or none.
+    """
+    metrics = list(metrics)
+    for name in metrics:
+        if name not in METRICS:
+            raise unknown_name("metric", name, METRICS)
+    if not metrics:
+        raise InputError(f"no metrics were named: accepted are {', '.join(METRICS)}.")
+    return tuple(name for name in METRICS if name in metrics)
+
+
+def evaluate_images(
+    batches: Iterable[np.ndarray],
+    reference: object,
+    metrics: Iterable[str] = ("fid",),
+    extractor: object = "fid",
+    protocol: str = "uint8",
+    *,
+    options: Options | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict:
+    """Scores samples against a reference; features are computed once for all metrics.
+
+    Args:
+        batches: samples (b, H, W, C), uint8, or floats that are rounded to uint8 first.
+        reference: see `open_reference`; `is` alone needs none, and takes None.
+        metrics: names of `METRICS`: fid, kid, is (Inception Score), pr (precision and
+            recall), dc (density and coverage).
+        extractor: see `as_extractor`.
+        protocol: `"uint8"` scores the samples as PNG files would hold them; `"jpeg"` as
+            they come back from JPEG files of quality 75, as the UOTM authors do.
+        options: the metrics' settings.
+        value_range: what is black and white in float samples; None: [0, 255].
+        progress: called with the number of samples after each batch.
+
+    Returns:
+        A dict that JSON can hold: `metrics`, from fid, kid, kid_std, is, is_std, precision,
+        recall, density, coverage to floats; `samples` and `reference_samples` (counts;
+        None if a reference file does not say); `network`, `weights`, `preprocessing`,
+        `protocol`, `reference`, `version`; `neighbour_samples` where pr or dc was asked;
+        `notes`, sentences that belong beside the numbers.
+
+    Raises:
+        InputError: what the metrics, the samples or the reference cannot be used for.
+    """
+    metrics = check_metrics(metrics)
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol", protocol, PROTOCOLS)
+    options = options or Options()
+    extractor = as_extractor(extractor)
+    needs_features = any(name in metrics for name in ("kid", "pr", "dc"))
+    if metrics == ("is",):
+        reference = None
+    elif reference is None:
+        raise InputError(f"metrics {', '.join(metrics)} need a reference.")
+    else:
+        reference = open_reference(reference, extractor, keep_features=needs_features)
+    if needs_features and reference.features is None:
+        named = [name for name in metrics if name in ("kid", "pr", "dc")]
+        raise InputError(
+            f"the reference {reference.description} holds a mean and a covariance only, and "
+            f"{', '.join(named)} need its images: give a data set, a folder or an array."
+        )
+    seen = _Features(extractor, keep=needs_features, logits="is" in metrics)
+    for batch in batches:
+        batch = np.asarray(batch)
+        if batch.dtype != np.uint8:
+            batch = to_uint8(batch, value_range or _full_range(batch))
+        seen.add(jpeg_round_trip(batch) if protocol == "jpeg" else batch)
+        if progress is not None:
+            progress(len(batch))
+    if seen.count < 2:
+        raise InputError(f"there are {seen.count} samples: scores need at least 2.")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        values = _scores(metrics, seen, reference, options)
+    notes = [str(warning.message) for warning in caught]
+    network = extractor.network
+    if network.note:
+        notes.insert(0, network.note)
+    if reference is not None and reference.network is None:
+        notes.append(
+            f"{reference.description} does not say which network and preprocessing it was made "
+            "with; they are assumed to be the samples'."
+        )
+    result = {
+        "metrics": values,
+        "samples": seen.count,
+        "reference_samples": None if reference is None else reference.count,
+        "network": network.name,
+        "weights": network.weights,
+        "preprocessing": network.preprocessing,
+        "protocol": protocol,
+        "reference": None if reference is None else reference.description,
+        "version": __version__,
+        "notes": notes,
+    }
+    if "pr" in metrics or "dc" in metrics:
+        result["neighbour_samples"] = [
+            min(options.neighbour_samples, n) for n in (len(reference.features), seen.count)
+        ]
+    return result
+
+
+def _full_range(batch: np.ndarray) -> tuple[float, float]:
+    low, high = float(batch.min(initial=0)), float(batch.max(initial=0))
+    if not (0 <= low and high <= 255) or 0 < high <= 1:
+        raise InputError(
+            f"samples range from {low:.4g} to {high:.4g}: accepted are uint8 and floats in "
+            "[0, 255]; say value_range=(-1, 1) or (0, 1) for others."
+        )
+    return (0.0, 255.0)
+
+
+class _Features:
+    """What is kept of the samples: sums for FID, features and logits only where needed."""
+
+    def __init__(self, extractor: Extractor, keep: bool, logits: bool):
+        self.extractor, self.keep, self.logits = extractor, keep, logits
+        self.statistics: FeatureStatistics | None = None
+        self._features: list[np.ndarray] = []
+        self._logits: list[np.ndarray] = []
+
+    @property
+    def count(self) -> int:
+        return 0 if self.statistics is None else self.statistics.count
+
+    def add(self, images: np.ndarray) -> None:
+        outputs = self.extractor(images)
+        features = outputs["features"]
+        if self.statistics is None:
+            self.statistics = FeatureStatistics(features.shape[1])
+        self.statistics.update(features)
+        if self.keep:
+            self._features.append(np.asarray(features, "float32"))
+        if self.logits:
+            if "logits" not in outputs:
+                raise InputError(
+                    f"metric 'is' needs logits, and the feature extractor "
+                    f"{self.extractor.network.name} gives none."
+                )
+            self._logits.append(np.asarray(outputs["logits"], "float32"))
+
+    @property
+    def features(self) -> np.ndarray:
+        self._features = [np.concatenate(self._features)]
+        return self._features[0]
+
+    @property
+    def all_logits(self) -> np.ndarray:
+        return np.concatenate(self._logits)
+
+
+def _scores(
+    metrics: tuple[str, ...], seen: _Features, reference: Reference | None, options: Options
+) -> dict[str, float]:
+    values: dict[str, float] = {}
+    if "fid" in metrics:
+        statistics = seen.statistics
+        warn_if_few(statistics.count, statistics.dim, "samples")
+        if reference.count is not None:
+            warn_if_few(reference.count, len(reference.mean), "reference")
+        values["fid"] = frechet_distance(
+            reference.mean, reference.covariance, statistics.mean, statistics.covariance
+        )
+    if "kid" in metrics:
+        values["kid"], values["kid_std"] = kernel_distance(
+            reference.features,
+            seen.features,
+            options.kid_subsets,
+            options.kid_subset_size,
+            seed=options.seed,
+        )
+    if "is" in metrics:
+        values["is"], values["is_std"] = inception_score(
+            seen.all_logits, options.is_splits, seed=options.seed
+        )
+    if "pr" in metrics or "dc" in metrics:
+        rng = np.random.default_rng(options.seed)
+        real, fake = (
+            _draw(features, options.neighbour_samples, rng)
+            for features in (reference.features, seen.features)
+        )
+        scores = precision_recall(real, fake, options.k, options.density_k)
+        if "pr" in metrics:
+            values |= {"precision": scores.precision, "recall": scores.recall}
+        if "dc" in metrics:
+            values |= {"density": scores.density, "coverage": scores.coverage}
+    return values
+
+
+def _draw(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    if len(features) <= count:
+        return features
+    return features[np.sort(rng.choice(len(features), count, replace=False))]

@@ -1,0 +1,117 @@
+"""What the metrics share: images in, features kept or summed on the host."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from uotm_keras.errors import InputError
+from uotm_keras.metrics.extractors import as_extractor, to_uint8
+
+try:
+    from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+except ImportError:  # a later Keras; shapes are then inferred by running the metric
+
+    def in_symbolic_scope() -> bool:
+        return False
+
+
+class FeatureMetric(keras.metrics.Metric):
+    """A metric of two sets of images, through a feature extractor.
+
+    Features go to NumPy as soon as they are computed and all sums are float64, whatever
+    the backend. A metric therefore runs outside compiled graphs: in `fit` and `evaluate`
+    compile the model with `run_eagerly=True`.
+
+    Args:
+        extractor: see `as_extractor`; `"features"` where the metric is given features.
+        value_range: None passes the images on as they are (FID wants [0, 255]); else what
+            is black and white in them, (-1, 1) say, and they are rounded to uint8 first.
+        name: the metric's.
+
+    Call arguments of `update_state` (in `fit`, real is y_true and fake y_pred):
+        real, fake: batches of images (n, H, W, C), or None.
+    """
+
+    uses_real = True
+    uses_logits = False
+
+    def __init__(
+        self,
+        extractor: object = "fid",
+        value_range: tuple[float, float] | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.extractor = as_extractor(extractor)
+        self.value_range = value_range
+        self._kept: dict[str, list[np.ndarray]] = {"real": [], "fake": []}
+
+    def update_state(self, real=None, fake=None, sample_weight=None) -> None:
+        """Adds a batch to either side or to both.
+
+        Raises:
+            InputError: shapes or values that do not fit, sample weights, or a call from
+                within a compiled graph.
+        """
+        if sample_weight is not None:
+            raise InputError(f"{self.name} does not take sample weights.")
+        if in_symbolic_scope():
+            return
+        for side, images in (("real", real), ("fake", fake)):
+            if images is not None and (side == "fake" or self.uses_real):
+                self.add(side, self._features(images))
+
+    def _features(self, images) -> np.ndarray:
+        try:
+            images = ops.convert_to_numpy(images)
+        except Exception as error:  # each backend has its own for traced tensors
+            raise InputError(
+                f"{self.name} accumulates in float64 outside compiled graphs: compile the "
+                "model with run_eagerly=True, or call update_state with arrays."
+            ) from error
+        if self.value_range is not None:
+            images = to_uint8(images, self.value_range)
+        outputs = self.extractor(images)
+        if not self.uses_logits:
+            return outputs["features"]
+        # With the extractor "features" the logits themselves are given.
+        given = self.extractor.network.name == "features as given"
+        logits = outputs["features"] if given else outputs.get("logits")
+        if logits is None:
+            raise InputError(f"{self.name} needs logits, and the feature extractor gives none.")
+        return logits
+
+    def add(self, side: str, features: np.ndarray) -> None:
+        """Takes in features (n, d) of `side`, "real" or "fake"."""
+        self._kept[side].append(np.array(features))
+
+    def real_features(self) -> np.ndarray:
+        return self._join("real")
+
+    def fake_features(self) -> np.ndarray:
+        return self._join("fake")
+
+    def _join(self, side: str) -> np.ndarray:
+        kept = self._kept[side]
+        if not kept:
+            raise InputError(f"{self.name} has seen no {side} images.")
+        if len(kept) > 1:
+            kept[:] = [np.concatenate(kept)]
+        return kept[0]
+
+    def reset_state(self) -> None:
+        for kept in self._kept.values():
+            kept.clear()
+
+    def result(self):
+        """The value so far, a float64 scalar.
+
+        Raises:
+            InputError: too few samples so far.
+        """
+        if in_symbolic_scope():
+            return ops.zeros(())
+        return np.float64(self.value())
+
+    def value(self) -> float:
+        raise NotImplementedError
