@@ -1,0 +1,61 @@
+"""The ways to start: `python -m uotm_keras`, `train.py`, the examples."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from uotm_keras.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=cwd, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_unknown_command(capsys):
+    assert main(["trian"]) == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "train" in capsys.readouterr().out
+
+
+def test_command_gets_its_flags(capsys):
+    assert main(["train", "--max_step=3"]) == 2
+    assert "'max_steps'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["train.py"], ["-m", "uotm_keras", "train"]])
+def test_unknown_backend(arguments):
+    done = run(*arguments, KERAS_BACKEND="pytorch")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "'pytorch'" in done.stderr and "did you mean 'torch'?" in done.stderr
+
+
+def test_importing_the_package_imports_little_beside_keras():
+    code = (
+        "import sys, keras; before = set(sys.modules); import uotm_keras;"
+        "print(*{m.split('.')[0] for m in set(sys.modules) - before});"
+        "print(*[m for m in sys.modules if m.startswith('uotm_keras.')])"
+    )
+    packages, own = run("-c", code).stdout.splitlines()
+    heavy = {"tensorflow", "torch", "jax", "grain", "tensorboard", "absl", "sklearn", "scipy",
+             "matplotlib", "rich", "PIL", "tensorflow_datasets", "mlxtend"}  # fmt: skip
+    assert "uotm_keras" in packages and not heavy & set(packages.split())
+    assert "uotm_keras.uotm" in own
+    assert "uotm_keras.cli" not in own and "uotm_keras.training" not in own
+
+
+@pytest.mark.parametrize("name", ["quickstart", "custom_divergence"])
+def test_example(name, tmp_path):
+    done = run(str(ROOT / "examples" / f"{name}.py"), "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"{name}.keras").exists()

@@ -1,0 +1,74 @@
+"""Every file in configs/ parses, says what it is, and has networks that fit its data."""
+
+import functools
+import inspect
+from pathlib import Path
+
+import pytest
+
+from uotm_keras.cli import build, flags
+from uotm_keras.networks import NCSNpp
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist5k": (32, 32, 1),
+    "tfds:cifar10": (32, 32, 3),
+    "tfds:celeb_a_hq/256": (256, 256, 3),
+    "folder:images": (64, 64, 3),
+}
+# The same architecture with few channels.
+TINY = {"base_channels": 8, "potential_base_channels": 4, "style_dim": 8, "width": 8,
+        "potential_width": 8, "num_res_blocks": 1, "latent_dim": 4}  # fmt: skip
+NETWORKS = ("generator", "channel_multipliers", "num_res_blocks", "attention_resolutions",
+            "mapping_layers", "blocks", "potential", "potential_blocks")  # fmt: skip
+
+
+def parsed(path: Path) -> dict:
+    return flags.parse([f"--flagfile={path}"])
+
+
+def test_all_are_there():
+    variants = "all_pairs chi2 softplus fixed_mu otm wgan_gp uotm_sd small mnist_outliers"
+    names = "digits mnist5k cifar10 folder celeba_hq_256".split()
+    names += [f"cifar10_{name}" for name in variants.split()]
+    assert {path.stem for path in CONFIGS} >= set(names)
+
+
+@functools.cache
+def model_of(shape: tuple, networks: tuple):
+    values = flags.parse(["--dataset=x", "--run_dir=x"])
+    return build.build_model({**values, **dict(networks), **TINY}, shape, 10)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config(path):
+    values = parsed(path)
+    shape = SHAPES[values["dataset"]]
+    assert values["image_size"] in (0, shape[0])
+    assert values["run_dir"] == f"runs/{path.stem}"
+    networks = tuple(
+        (name, tuple(v) if isinstance(v, list) else v)
+        for name, v in values.items()
+        if name in NETWORKS
+    )
+    # As many halvings fit 64 px as 256 px, in less time.
+    small = (min(shape[0], 64), min(shape[1], 64), shape[2])
+    assert shape[0] % small[0] == 0
+    assert model_of(small, networks).data_shape == small
+    header = path.read_text().split("\n\n")[0]
+    assert f"python train.py --flagfile=configs/{path.name}" in header
+    assert "Published" in header or "nothing published" in header
+
+
+def test_the_paper_s_cifar10():
+    values = parsed(ROOT / "configs/cifar10.flags")
+    # The defaults of the network are the paper's, checked by their number of parameters.
+    for name, parameter in inspect.signature(NCSNpp).parameters.items():
+        if name in values:
+            expected = parameter.default
+            assert values[name] == (list(expected) if isinstance(expected, tuple) else expected)
+    assert values["potential_base_channels"] == 64
+    rate = build._rate(values, "generator_lr", 50000 // values["batch_size"])
+    assert (rate.initial, rate.minimum, rate.total, rate.hold) == (1.6e-4, 1e-5, 1800, 195)

@@ -1,0 +1,88 @@
+"""Checkpoints: kept, verified, put aside."""
+
+import keras
+import numpy as np
+import pytest
+
+import uotm_keras as uk
+from uotm_keras.training.checkpoints import Checkpoints, NotFinite
+
+
+@pytest.fixture
+def model() -> uk.UOTM:
+    model = uk.UOTM(
+        uk.networks.ResMLPGenerator(2, 2, width=4, blocks=1),
+        uk.networks.ResMLPPotential(2, width=4, blocks=1),
+    )
+    model.compile()
+    return model
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def names(checkpoints: Checkpoints) -> set[str]:
+    return {path.name for path in checkpoints.folder.iterdir()}
+
+
+def test_the_last_two_are_kept(model, checkpoints):
+    assert checkpoints.newest(print) is None
+    for step in (5, 900, 1_000_000):
+        model.step.assign(step)
+        checkpoints.save(model, step)
+    assert checkpoints.steps() == [900, 1_000_000]
+    assert names(checkpoints) == {
+        "step_000900.json", "step_000900.weights.h5",
+        "step_1000000.json", "step_1000000.weights.h5",
+    }  # fmt: skip
+    checkpoints.load(model, 900)
+    assert int(model.step) == 900
+
+
+def test_everything_comes_back(model, checkpoints):
+    model.fit(np.zeros((8, 2), "float32"), batch_size=4, verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    checkpoints.save(model, 2)
+    for variable in variables:
+        variable.assign(keras.ops.zeros_like(variable.value))
+    checkpoints.load(model, 2)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
+    assert any(value.any() for value in before)
+
+
+def test_damaged_ones_are_passed_over_and_put_aside(model, checkpoints):
+    for step in (1, 2):
+        model.step.assign(step)
+        checkpoints.save(model, step)
+    path = checkpoints.weights_path(2)
+    path.write_bytes(path.read_bytes()[:-1])
+    told = []
+    assert checkpoints.newest(told.append) == 1
+    assert len(told) == 1 and "step_000002.weights.h5 is damaged" in told[0]
+    checkpoints.load(model, 1)
+    assert int(model.step) == 1
+    assert "step_000002.weights.h5.damaged" in names(checkpoints)
+    # It does not count among the last two.
+    checkpoints.save(model, 3)
+    assert checkpoints.steps() == [1, 3]
+
+
+def test_weights_without_their_record_do_not_count(model, checkpoints):
+    for step in (1, 2):
+        checkpoints.save(model, step)
+    (checkpoints.folder / "step_000002.json").unlink()
+    assert checkpoints.newest(print) == 1
+
+
+def test_weights_that_are_not_finite_are_not_written(model, checkpoints):
+    checkpoints.save(model, 1)
+    before = names(checkpoints)
+    variable = model.potential.trainable_variables[0]
+    variable.assign(np.full(variable.shape, np.inf, "float32"))
+    with pytest.raises(NotFinite, match="not finite"):
+        checkpoints.save(model, 2)
+    assert names(checkpoints) == before

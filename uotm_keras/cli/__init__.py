@@ -1,0 +1,1 @@
+"""The commands: `python -m uotm_keras COMMAND`."""

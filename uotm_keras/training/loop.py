@@ -1,0 +1,264 @@
+"""One run: `fit` from where it stands to its end, with everything it writes."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import psutil
+
+from uotm_keras import backend
+from uotm_keras.training.checkpoints import Checkpoints, NotFinite
+from uotm_keras.training.display import Display
+from uotm_keras.training.metrics_log import MetricsLog
+from uotm_keras.training.run_directory import RunDirectory
+from uotm_keras.uotm import UOTM
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """When a run ends, and the steps between what it writes; they need not divide.
+
+    Attributes:
+        max_steps: the step at which training ends.
+        log, checkpoint: every so many steps, and at the end.
+        sample: every so many steps, and at the end; 0 only at the end.
+    """
+
+    max_steps: int
+    log: int = 100
+    checkpoint: int = 1000
+    sample: int = 1000
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training diverged; the message says where, and what to try."""
+
+
+def train(
+    model: UOTM,
+    batches_from: Callable[[int], object],
+    directory: RunDirectory,
+    intervals: Intervals,
+    *,
+    start: int,
+    batch_size: int,
+    save_samples: Callable[[UOTM, int], None],
+) -> int:
+    """Trains from step `start` to `intervals.max_steps`.
+
+    The numbers that come out do not depend on where the run was stopped between.
+
+    Args:
+        model: compiled; in the state of step `start`.
+        batches_from: gives what `fit` takes, from the batch of a step on.
+        directory: where the log and the checkpoints go.
+        intervals: when.
+        start: the step of the model's state.
+        batch_size: for the images per second.
+        save_samples: writes the picture of (model, step).
+
+    Returns:
+        The step reached: less than `max_steps` if a signal (Ctrl-C, SIGTERM) stopped the
+        run, which then has a checkpoint of that step.
+
+    Raises:
+        NonFiniteLoss: a loss or a weight became NaN or infinite.
+        InputError: something cannot be written.
+    """
+    log = MetricsLog(directory.metrics, directory.tensorboard, start)
+    with (
+        contextlib.closing(log),
+        Display(start, intervals.max_steps) as display,
+        _stop_signals() as stop,
+    ):
+        recorder = _Recorder(
+            log, Checkpoints(directory.checkpoints), display, stop,
+            intervals, start, batch_size, save_samples,
+        )  # fmt: skip
+        model.fit(
+            batches_from(start),
+            steps_per_epoch=intervals.max_steps - start,
+            epochs=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=_Callbacks([recorder], add_history=True, model=model),
+        )
+    return recorder.step
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """Keras's list without its conversion of the losses to numbers, a wait each step."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        pass
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Writes the log, the checkpoints and the samples when they are due."""
+
+    def __init__(
+        self,
+        log: MetricsLog,
+        checkpoints: Checkpoints,
+        display: Display,
+        stop: threading.Event,
+        intervals: Intervals,
+        start: int,
+        batch_size: int,
+        save_samples: Callable[[UOTM, int], None],
+    ):
+        super().__init__()
+        self.step = self._start = start
+        self._log, self._checkpoints, self._display = log, checkpoints, display
+        self._stop, self._intervals, self._batch_size = stop, intervals, batch_size
+        self._save_samples = save_samples
+        self._process = psutil.Process()
+        self._clock = _Clock(start, log.seconds)
+        self._last_checkpoint = start
+
+    def on_train_begin(self, logs=None):
+        # `fit` resets the trackers, but those of a checkpoint belong to an interval begun.
+        self._sums = [(v, np.array(v)) for v in self._tracker_variables()]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for variable, value in self._sums:
+            variable.assign(value)
+
+    def _tracker_variables(self) -> list:
+        return [v for tracker in self.model.trackers.values() for v in tracker.variables]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        intervals, stop = self._intervals, self._stop.is_set()
+        end = self.step == intervals.max_steps
+        logged = self.step % intervals.log == 0
+        sampled = end or (intervals.sample > 0 and self.step % intervals.sample == 0)
+        saved = end or stop or self.step % intervals.checkpoint == 0
+        if not (logged or sampled or saved):
+            if self.step == self._start + 1:
+                self._clock.restart(self.step)
+            return
+        backend.sync(self.model)
+        means = self._finite_means()
+        if logged or end:
+            self._write_line(means)
+        if logged:
+            for variable in self._tracker_variables():
+                variable.assign(np.zeros(variable.shape, variable.dtype))
+        with self._clock.paused():
+            # After the line, so that a run which goes on from here need not write it.
+            if saved:
+                self._save_checkpoint()
+            if sampled:
+                self._save_samples(self.model, self.step)
+        self.model.stop_training = stop
+
+    def _finite_means(self) -> dict[str, float]:
+        means = {name: float(t.result()) for name, t in self.model.trackers.items()}
+        wrong = [name for name, value in means.items() if not math.isfinite(value)]
+        if wrong:
+            raise self._diverged(f"{' and '.join(wrong)} became NaN or infinite")
+        return means
+
+    def _save_checkpoint(self) -> None:
+        self._log.sync()
+        try:
+            self._checkpoints.save(self.model, self.step)
+        except NotFinite as error:
+            raise self._diverged(str(error)) from None
+        self._last_checkpoint = self.step
+
+    def _diverged(self, what: str) -> NonFiniteLoss:
+        last = self._last_checkpoint
+        where = f"the last good checkpoint is {self._checkpoints.weights_path(last)}"
+        if not last:
+            where = "there is no checkpoint before it"
+        return NonFiniteLoss(
+            f"training stopped at step {self.step}: {what} within the last "
+            f"{self._intervals.log} steps; {where}; try lower learning rates, a larger "
+            "--r1_gamma, or a divergence that grows more slowly (softplus)."
+        )
+
+    def _write_line(self, means: dict[str, float]) -> None:
+        model = self.model
+        rate = self._clock.rate(self.step)
+        values = {
+            **means,
+            "generator_lr": _number(model.generator_optimizer.learning_rate),
+            "potential_lr": _number(model.potential_optimizer.learning_rate),
+            "ema_decay": model.ema_decay,
+            "steps_per_second": rate,
+            "images_per_second": rate * self._batch_size,
+            "memory_mb": self._process.memory_info().rss / 2**20,
+            "seconds": self._clock.seconds(),
+        }
+        if model.divergence_schedule is not None:
+            values["alpha"] = _number(model.divergence_schedule(self.step))
+        self._log.write(self.step, values)
+        self._display.update(self.step, values)
+
+
+class _Clock:
+    """Steps per second between two lines, and seconds of training."""
+
+    def __init__(self, step: int, earlier: float):
+        self._begin = time.perf_counter()
+        self._earlier = earlier
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Counts from here, as after the first step, which compiles."""
+        self._since, self._step = time.perf_counter(), step
+
+    def rate(self, step: int) -> float:
+        """Steps per second since the last call."""
+        rate = (step - self._step) / max(time.perf_counter() - self._since, 1e-9)
+        self.restart(step)
+        return rate
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here does not count for the rate."""
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
+
+    def seconds(self) -> float:
+        """Seconds of training, those of earlier processes included."""
+        return self._earlier + time.perf_counter() - self._begin
+
+
+def _number(value) -> float:
+    return float(keras.ops.convert_to_numpy(value))
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handler(number, frame):
+        stop.set()
+        signal.signal(number, old[number])
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in old:
+        signal.signal(number, handler)
+    try:
+        yield stop
+    finally:
+        for number, previous in old.items():
+            signal.signal(number, previous)

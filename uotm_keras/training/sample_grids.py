@@ -1,0 +1,68 @@
+"""Pictures of samples: a grid of images, a scatter of points."""
+
+from pathlib import Path
+
+import numpy as np
+
+from uotm_keras.errors import InputError
+from uotm_keras.files import atomic_path
+
+_TILE = 48  # pixels below which a tile is enlarged
+
+
+def save_picture(samples: np.ndarray, path: Path, columns: int) -> None:
+    """Writes a PNG of samples.
+
+    Args:
+        samples: images (n, H, W, 1 or 3) in [−1, 1], or points (n, 1) or (n, 2 or more).
+        path: the file, of which the folder is made if need be.
+        columns: images a row.
+
+    Raises:
+        InputError: the file cannot be written, or samples have another shape.
+    """
+    if samples.ndim == 4 and samples.shape[-1] in (1, 3):
+        _save_grid(samples, path, columns)
+    elif samples.ndim == 2:
+        _save_scatter(samples, path)
+    else:
+        raise InputError(
+            f"samples of shape {samples.shape} have no picture: accepted are images "
+            "(n, height, width, 1 or 3) and points (n, d)."
+        )
+
+
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (n, H, W, C) in [−1, 1] side by side: uint8 (rows·H, columns·W, C)."""
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    grid = np.full((rows * columns, height, width, channels), -1.0, "float32")
+    grid[:n] = images
+    grid = grid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    grid = grid.reshape(rows * height, columns * width, channels)
+    return np.round((np.clip(grid, -1.0, 1.0) + 1.0) * 127.5).astype("uint8")
+
+
+def _save_grid(images: np.ndarray, path: Path, columns: int) -> None:
+    from PIL import Image
+
+    factor = max(1, -(-_TILE // images.shape[1]))
+    grid = image_grid(images, columns).repeat(factor, axis=0).repeat(factor, axis=1)
+    with atomic_path(path) as temporary:
+        Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary)
+
+
+def _save_scatter(points: np.ndarray, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="tight")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if points.shape[1] == 1:
+        axes.hist(points[:, 0], bins=100)
+    else:
+        axes.scatter(points[:, 0], points[:, 1], s=3)
+        axes.set_aspect("equal")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
