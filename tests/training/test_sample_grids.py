@@ -22,9 +22,11 @@ def test_small_images_are_enlarged_by_whole_pixels(tmp_path, channels, mode):
     images = np.random.default_rng(0).uniform(-2, 2, (4, 8, 8, channels)).astype("float32")
     save_picture(images, tmp_path / "a" / "b.png", 2)
     with Image.open(tmp_path / "a" / "b.png") as image:
-        assert image.mode == mode and image.size == (96, 96)
-        pixels = np.asarray(image).reshape(96, 96, channels)
-    np.testing.assert_array_equal(pixels[::6, ::6], image_grid(images, 2))
+        assert image.mode == mode and image.size == (100, 100)
+        pixels = np.asarray(image).reshape(2, 50, 2, 50, channels)
+    assert (pixels[:, 48:] == 128).all() and (pixels[:, :, :, 48:] == 128).all()
+    tiles = pixels[:, :48:6, :, :48:6].reshape(16, 16, channels)
+    np.testing.assert_array_equal(tiles, image_grid(images, 2))
 
 
 @pytest.mark.parametrize("dimension", [1, 2])

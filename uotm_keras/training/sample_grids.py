@@ -8,6 +8,7 @@ from uotm_keras.errors import InputError
 from uotm_keras.files import atomic_path
 
 _TILE = 48  # pixels below which a tile is enlarged
+_GAP = 2
 
 
 def save_picture(samples: np.ndarray, path: Path, columns: int) -> None:
@@ -32,8 +33,12 @@ def save_picture(samples: np.ndarray, path: Path, columns: int) -> None:
         )
 
 
-def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (n, H, W, C) in [−1, 1] side by side: uint8 (rows·H, columns·W, C)."""
+def image_grid(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
+    """Images (n, H, W, C) in [−1, 1] side by side: uint8 (rows·(H + gap), columns·(W + gap), C).
+
+    The gap, in pixels, is below and on the right of each image, in mid grey.
+    """
+    images = np.pad(images, [(0, 0), (0, gap), (0, gap), (0, 0)])
     n, height, width, channels = images.shape
     rows = -(-n // columns)
     grid = np.full((rows * columns, height, width, channels), -1.0, "float32")
@@ -47,7 +52,8 @@ def _save_grid(images: np.ndarray, path: Path, columns: int) -> None:
     from PIL import Image
 
     factor = max(1, -(-_TILE // images.shape[1]))
-    grid = image_grid(images, columns).repeat(factor, axis=0).repeat(factor, axis=1)
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    grid = image_grid(images, columns, _GAP)
     with atomic_path(path) as temporary:
         Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary)
 
