@@ -51,8 +51,8 @@ def ctrl_c_after(monkeypatch, step: int) -> None:
 def test_crashes_between_any_two_writes(tiny, finished, monkeypatch, capsys):
     crashes = [
         (MetricsLog, "write", 1),  # before the first checkpoint
+        (Checkpoints, "_record_path", 1),  # its weights written, their record not
         (MetricsLog, "write", 3),  # after line 21, before checkpoint 30
-        (Checkpoints, "_record_path", 1),  # weights written, their record not
         (MetricsLog, "sync", 2),  # before the checkpoint of a step is begun
     ]
     for owner, name, calls in crashes:

@@ -73,7 +73,7 @@ class TestRunDirectory:
         assert tiny.train(dataset="digits", max_steps=2, grid_size=3) == 0
         for name in ("real.png", "step_000002.png"):
             with Image.open(tiny.folder / "samples" / name) as image:
-                assert image.size == (144, 144)
+                assert image.size == (150, 150)  # 3 × (6 · 8 and a gap of 2)
 
     def test_image_to_image(self, tiny):
         flags = {"dataset": "toy:spiral:200", "source_dataset": "toy:moons:300"}

@@ -78,6 +78,16 @@ def test_weights_without_their_record_do_not_count(model, checkpoints):
     assert checkpoints.newest(print) == 1
 
 
+def test_what_killed_processes_left_is_removed(model, checkpoints):
+    checkpoints.folder.mkdir()
+    for name in (".step_000001.weights.h5.x.weights.h5", ".step_000001.json.x.json"):
+        (checkpoints.folder / name).write_text("half")
+    checkpoints.weights_path(1).write_text("its record was not written")
+    assert checkpoints.newest(print) is None
+    checkpoints.save(model, 2)
+    assert names(checkpoints) == {"step_000002.json", "step_000002.weights.h5"}
+
+
 def test_weights_that_are_not_finite_are_not_written(model, checkpoints):
     checkpoints.save(model, 1)
     before = names(checkpoints)

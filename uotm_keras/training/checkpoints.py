@@ -70,9 +70,17 @@ class Checkpoints:
                 size = file.tell()
         record = {"step": step, "sha256": digest, "bytes": size}
         write_text(self._record_path(step), json.dumps(record) + "\n")
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes all but the last `keep`, and what killed processes left half done."""
         for old in self.steps()[: -self.keep]:
             self._record_path(old).unlink(missing_ok=True)
-            self.weights_path(old).unlink(missing_ok=True)
+        kept = {self.weights_path(step).name for step in self.steps()}
+        for path in self.folder.iterdir():
+            weights = path.name.endswith(".weights.h5") and path.name not in kept
+            if path.name.startswith(".step_") or (path.name.startswith("step_") and weights):
+                path.unlink(missing_ok=True)
 
     def newest(self, report: Callable[[str], None]) -> int | None:
         """The step of the newest whole checkpoint, or None if there is none at all.
@@ -89,7 +97,8 @@ class Checkpoints:
             if fault is None:
                 return step
             report(f"checkpoint {self.weights_path(step)} {fault}: trying the one before.")
-        if steps or any(self.folder.glob("step_*")):
+        # One without a record is the very first, if the process was killed in its midst.
+        if steps or len(list(self.folder.glob("step_*"))) > 1:
             raise InputError(
                 f"no checkpoint in {self.folder} is usable: put back a whole one, or give "
                 "another --run_dir to start anew."
