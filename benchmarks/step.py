@@ -65,6 +65,7 @@ def worker(arguments: argparse.Namespace) -> None:
 
     import uotm_keras as uk
 
+    uk.backend.prepare_command()  # as train.py and the other commands do
     keras.config.set_dtype_policy(arguments.dtype_policy)
     keras.utils.set_random_seed(0)
     shape = (arguments.size, arguments.size, 3)

@@ -32,6 +32,14 @@ class Adam(keras.optimizers.Adam):
             learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs
         )
 
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        for moments in (self._momentums, self._velocities):
+            for moment, variable in zip(moments, variables, strict=True):
+                backend.arrange_like(moment, variable)
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         backend.adam_step(

@@ -12,6 +12,10 @@ backend is taken at import:
 - `sync(model)`: lets callbacks read the model's variables in the middle of `fit`;
 - `adam_step(...)`: one variable's Adam step, ε added to √v̂ after the bias correction;
 - `move_average(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
+- `convolution(x, kernel)`: stride 1, same size, (B, H, W, C) and (k, k, in, out), k odd;
+- `arrange_kernel(variable)`: lays a kernel out in memory as `convolution` likes it;
+- `arrange_like(variable, other)`: lays a variable out in memory as another of its shape;
+- `prepare_command()`: settings of the whole process, for programs of our own only;
 - `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
 - `describe_device()`: one line for the records.
 """

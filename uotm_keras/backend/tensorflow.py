@@ -9,11 +9,15 @@ import tensorflow as tf
 __all__ = [
     "CONVOLUTION_FORMAT",
     "adam_step",
+    "arrange_kernel",
+    "arrange_like",
     "compile_arguments",
+    "convolution",
     "describe_device",
     "minimize",
     "move_average",
     "normal",
+    "prepare_command",
     "sync",
     "train_step",
     "uniform",
@@ -60,6 +64,18 @@ def train_step(model, iterate: Callable, data) -> dict:
     return model.get_metrics_result()
 
 
+def convolution(x, kernel):
+    return tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+def arrange_kernel(variable) -> None:
+    pass
+
+
+def arrange_like(variable, other) -> None:
+    pass
+
+
 def normal(shape, seed: keras.random.SeedGenerator):
     return keras.random.normal(shape, seed=seed)
 
@@ -76,6 +92,10 @@ def compile_arguments(jit_compile) -> tuple[bool, bool]:
 
 
 def sync(model) -> None:
+    pass
+
+
+def prepare_command() -> None:
     pass
 
 

@@ -5,11 +5,11 @@ from keras import layers, ops
 
 from uotm_keras.errors import InputError
 from uotm_keras.networks.base import ConfiguredModel
-from uotm_keras.networks.layers import GroupNorm
+from uotm_keras.networks.layers import Convolution, GroupNorm
 
 
 def _resnet_conv(filters: int, name: str):
-    return layers.Conv2D(filters, 3, padding="same", kernel_initializer="glorot_uniform", name=name)
+    return Convolution(filters, 3, padding="same", name=name)
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> int:
@@ -81,7 +81,9 @@ class SmallResNetPotential(ConfiguredModel):
             down = i < halvings
             bypass = h
             if h.shape[-1] != base_channels:
-                bypass = layers.Conv2D(base_channels, 1, name=f"block_{i}_bypass")(bypass)
+                bypass = Convolution(base_channels, 1, padding="same", name=f"block_{i}_bypass")(
+                    bypass
+                )
             if i:
                 h = ops.relu(h)
             h = ops.relu(_resnet_conv(base_channels, f"block_{i}_conv_0")(h))
