@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -39,3 +40,50 @@ def _channels_last(array: np.ndarray, key: str) -> np.ndarray:
 @pytest.fixture(params=["tiny_kl_paper", "tiny_kl_pairwise"])
 def golden(request) -> Golden:
     return Golden(request.param)
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("uotm_keras_home")
+
+
+@pytest.fixture(autouse=True)
+def _cache(session_cache, monkeypatch):
+    """No test reads or writes the user's own cache."""
+    monkeypatch.setenv("UOTM_KERAS_HOME", str(session_cache))
+
+
+@pytest.fixture(scope="session")
+def inception_state() -> dict[str, np.ndarray]:
+    """The seeded random weights behind the golden features (recipe: golden/README)."""
+    rng = np.random.default_rng(1)
+    state = {}
+    for name, shape in json.loads((GOLDEN / "fid_inception_state_dict.json").read_text()):
+        if name.endswith("num_batches_tracked"):
+            state[name] = np.zeros(shape, "int64")
+            continue
+        a = rng.standard_normal(shape).astype("float32")
+        if name.endswith("conv.weight"):
+            a = a * (1.5 / np.sqrt(np.prod(shape[1:])))
+        elif name.endswith("running_var"):
+            a = np.abs(a) + 0.5
+        elif name.endswith("bn.weight"):
+            a = 1 + 0.1 * a
+        elif name == "fc.weight":
+            a = a / np.sqrt(2048)
+        else:
+            a = a * 0.1
+        state[name] = a.astype("float32")
+    return state
+
+
+@pytest.fixture
+def encoder() -> keras.Model:
+    """A user's own small network with features and logits."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 255.0)(images)
+    x = keras.layers.Conv2D(6, 3, activation="relu", data_format="channels_last")(x)
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(x)
+    logits = keras.layers.Dense(4)(x)
+    return keras.Model(images, {"features": x, "logits": logits}, name="encoder")

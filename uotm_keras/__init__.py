@@ -8,14 +8,15 @@ model.fit(images, batch_size=64, epochs=10)
 samples = model.generate(16, seed=0)
 """
 
-from uotm_keras.environment import backend_fault
+from uotm_keras.environment import backend_fault, quiet_commands
 from uotm_keras.errors import InputError
 from uotm_keras.version import __version__
 
 if backend_fault() is None:
-    from uotm_keras import convert, data, metrics, networks, optimizers
-    from uotm_keras.objective import costs, divergences, penalties, schedules
-    from uotm_keras.uotm import UOTM
+    with quiet_commands():
+        from uotm_keras import convert, data, metrics, networks, optimizers
+        from uotm_keras.objective import costs, divergences, penalties, schedules
+        from uotm_keras.uotm import UOTM
 else:
     # The commands must come far enough to say it in one sentence; anybody else gets it here.
     def __getattr__(name: str):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from uotm_keras.errors import unknown_name
 
-COMMANDS = {"digits": "uotm_keras.cli.digits", "train": "uotm_keras.cli.train"}
+COMMANDS = {name: f"uotm_keras.cli.{name}" for name in ("digits", "evaluate", "train")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

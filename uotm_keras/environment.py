@@ -1,7 +1,10 @@
-"""Whether the environment can run Keras at all, asked before Keras is imported."""
+"""What must be known or done before Keras is imported."""
 
+import contextlib
 import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 
 from uotm_keras.errors import InputError, unknown_name
 
@@ -34,3 +37,33 @@ def check_backend() -> None:
     fault = backend_fault()
     if fault:
         raise InputError(fault)
+
+
+@contextlib.contextmanager
+def quiet_commands() -> Iterator[None]:
+    """Hides the notes that TensorFlow writes to stderr, where a command of ours is starting.
+
+    Those of its import pass by every setting, so that the file descriptor is turned away;
+    the later ones obey an environment variable, which a user's own setting overrides. In
+    a user's own program nothing is hidden.
+    """
+    if not _is_command():
+        yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _is_command() -> bool:
+    # `train.py` and `evaluate.py` say it by the variable. While `python -m` looks for the
+    # module it runs, which imports this package, sys.argv[0] is "-m".
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    told = os.environ.pop("UOTM_KERAS_COMMAND", "")
+    return bool(told) or name in ("-m", "uotm-train", "uotm-evaluate")

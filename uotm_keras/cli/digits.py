@@ -1,13 +1,12 @@
 """`python -m uotm_keras digits`: how good the digits of a run are, for people."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Command, Text, WholeNumber
-from uotm_keras.environment import check_backend
 from uotm_keras.errors import InputError
 
 DATA_SETS = ("digits", "mnist5k")
@@ -32,16 +31,7 @@ def command() -> Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the score and writes it beside the run; 0, or 2 after one sentence on stderr."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if any(argument in ("--help", "-h") for argument in argv):
-        print(command().help())
-        return 0
-    try:
-        check_backend()
-        return _score(command().parse(argv))
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return run_command(argv, command, lambda arguments: _score(command().parse(arguments)))
 
 
 def _score(flags: dict) -> int:

@@ -1,15 +1,25 @@
 """The flags of `train.py`: what each means, accepts, defaults to, and was in the paper."""
 
-from uotm_keras.cli.parsing import Choice, Command, Number, Text, WholeNumber, WholeNumbers
+from uotm_keras.cli.parsing import (
+    Choice,
+    Command,
+    Names,
+    Number,
+    Text,
+    WholeNumber,
+    WholeNumbers,
+)
 from uotm_keras.errors import InputError
 
 OPERATIONAL = frozenset(
     "run_dir data_dir max_steps log_every checkpoint_every sample_every grid_size "
-    "num_workers resume jit_compile".split()
+    "num_workers resume jit_compile eval_every eval_samples eval_metrics keep_best "
+    "inception_weights".split()
 )
 """Flags that may change when a run goes on: they do not change what is computed."""
 
 DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "balanced")
+METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
 ON_OFF = Choice("on", "off")
 
 USAGE = """\
@@ -29,6 +39,7 @@ def command() -> Command:
     """The training command's flags."""
     c = Command(USAGE)
     _run(c)
+    _scores(c)
     _data(c)
     _networks(c)
     _objective(c)
@@ -75,6 +86,31 @@ def _run(c: Command) -> None:
     c.add(
         "dtype_policy", Choice("float32", "mixed_bfloat16", "mixed_float16"), "float32",
         "Of the networks' arithmetic; weights stay float32. Paper: float32.",
+    )  # fmt: skip
+
+
+def _scores(c: Command) -> None:
+    c.group("Scores while training")
+    c.add(
+        "eval_every", WholeNumber(0), 0,
+        "Steps between two scores of the averaged generator, and at the end; 0 never scores.",
+    )  # fmt: skip
+    c.add(
+        "eval_samples", WholeNumber(2, 10_000_000), 10000,
+        "Samples scored, always of the same noise. FID depends on their number.",
+    )  # fmt: skip
+    c.add(
+        "eval_metrics", Names(*METRICS, optional=True), "auto",
+        "As of evaluate.py; auto is digits for the data sets digits and mnist5k, else fid.\n"
+        "The reference is the training data, without those of --contaminate.",
+    )  # fmt: skip
+    c.add(
+        "keep_best", ON_OFF, "off",
+        "on keeps the checkpoint with the best of the first metric as checkpoints/best_N.*.",
+    )  # fmt: skip
+    c.add(
+        "inception_weights", Text("fid, imagenet or the path of a .pth or .npz file"), "fid",
+        "fid is the published file, downloaded once; imagenet's scores compare with no FID.",
     )  # fmt: skip
 
 
@@ -237,6 +273,8 @@ def parse(arguments: list[str]) -> dict:
 
 
 def _check_together(values: dict) -> None:
+    if values["keep_best"] == "on" and not values["eval_every"]:
+        raise InputError("flag --keep_best=on needs scores: give --eval_every above 0.")
     if values["r1_gamma"] and values["wgan_gp_weight"]:
         raise InputError(
             f"flags --r1_gamma={values['r1_gamma']:g} and "

@@ -11,7 +11,7 @@ from uotm_keras.errors import InputError
 
 
 class WholeNumber(flags.ArgumentParser):
-    """A whole number from `lower` to `upper`; "none" for None where `optional`."""
+    """A whole number from `lower` to `upper`; "auto" for None where `optional`."""
 
     def __init__(self, lower: int, upper: int | None = None, optional: bool = False):
         super().__init__()
@@ -19,8 +19,12 @@ class WholeNumber(flags.ArgumentParser):
         self.accepted = f"a whole number of at least {lower}"
         if upper is not None:
             self.accepted = f"a whole number from {lower} to {upper}"
+        if optional:
+            self.accepted += ", or auto"
 
     def parse(self, argument):
+        if self.optional and argument == "auto":
+            return None
         try:
             value = int(argument)
         except (TypeError, ValueError):
@@ -88,6 +92,28 @@ class Choice(flags.ArgumentParser):
         return argument
 
 
+class Names(flags.ArgumentParser):
+    """Some of some names, separated by commas; "auto" for None where `optional`."""
+
+    def __init__(self, *names: str, optional: bool = False):
+        super().__init__()
+        self.names, self.optional = names, optional
+        self.accepted = f"one or more of {', '.join(names)}, separated by commas"
+        if optional:
+            self.accepted += ", or auto"
+
+    def parse(self, argument):
+        if self.optional and argument == "auto":
+            return None
+        if isinstance(argument, str):
+            argument = [part.strip() for part in argument.split(",") if part.strip()]
+        unknown = [name for name in argument if name not in self.names]
+        if unknown or not argument:
+            hint = near_matches(unknown[0], self.names) if unknown else ""
+            raise ValueError(hint + f"must be {self.accepted}")
+        return list(argument)
+
+
 class Text(flags.ArgumentParser):
     """Any text that is not empty."""
 
@@ -128,6 +154,11 @@ class Command:
         self.groups[-1][1].append(name)
         self._definitions[name] = (parser, default, description)
 
+    def accept(self, other: "Command") -> None:
+        """Takes the flags of another command as well, without a place in `--help`."""
+        for name, definition in other._definitions.items():
+            self._definitions.setdefault(name, definition)
+
     def help(self) -> str:
         """What `--help` prints."""
         lines = [self.usage]
@@ -146,6 +177,19 @@ class Command:
         Raises:
             InputError: an argument is not a flag, or a value is not accepted.
         """
+        values = self._values(arguments)
+        return {name: values[name].value for name in self._definitions}
+
+    def given(self, arguments: Sequence[str]) -> dict:
+        """The values of the flags that are among the arguments or in their flagfiles.
+
+        Raises:
+            InputError: as `parse`.
+        """
+        values = self._values(arguments)
+        return {name: values[name].value for name in self._definitions if values[name].present}
+
+    def _values(self, arguments: Sequence[str]) -> flags.FlagValues:
         values = flags.FlagValues()
         for name, (parser, default, description) in self._definitions.items():
             flags.DEFINE(parser, name, default, description, flag_values=values)
@@ -159,7 +203,7 @@ class Command:
             raise InputError(f"{error}.") from None
         if rest:
             raise InputError(f"unexpected argument {rest[0]!r}: accepted are flags, see --help.")
-        return {name: values[name].value for name in self._definitions}
+        return values
 
 
 def _shown(value) -> str:
@@ -168,16 +212,18 @@ def _shown(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def expand_flagfiles(arguments: Iterable[str]) -> list[str]:
-    """The arguments with each --flagfile=PATH replaced by the flags in it.
+def expand_flagfiles(arguments: Iterable[str], read: bool = True) -> list[str]:
+    """The arguments with each --flagfile=PATH replaced by the flags in it, or left out.
 
     A flagfile has a flag a line; lines that are empty or start with # are skipped. It may
     itself name a flagfile, of which the path starts at the first one's folder.
     """
-    return _expand(list(arguments), None, ())
+    return _expand(list(arguments), None, (), read)
 
 
-def _expand(arguments: list[str], folder: Path | None, stack: tuple[Path, ...]) -> list[str]:
+def _expand(
+    arguments: list[str], folder: Path | None, stack: tuple[Path, ...], read: bool = True
+) -> list[str]:
     expanded = []
     arguments = iter(arguments)
     for argument in arguments:
@@ -189,6 +235,8 @@ def _expand(arguments: list[str], folder: Path | None, stack: tuple[Path, ...]) 
             value = next(arguments, "")
         if not value:
             raise InputError("flag --flagfile needs the path of a file of flags.")
+        if not read:
+            continue
         path = Path(value).expanduser()
         path = path if folder is None else folder / path
         if path.resolve() in stack:

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Sequence
 
 from uotm_keras.cli import flags as train_flags
-from uotm_keras.environment import check_backend
-from uotm_keras.errors import InputError
+from uotm_keras.cli.entry import INTERRUPTED, run_command
 
-DIVERGED, INTERRUPTED = 3, 130
+DIVERGED = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,20 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 after one sentence on stderr (bad input), 3 (the loss is
         NaN or infinite), 130 (interrupted).
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv):
-        print(train_flags.command().help())
-        return 0
-    try:
-        check_backend()
-        flags = train_flags.parse(argv)
-        return _train(flags)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint.", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(
+        argv,
+        train_flags.command,
+        lambda arguments: _train(train_flags.parse(arguments)),
+        "the same command goes on from the last checkpoint.",
+    )
 
 
 def _train(flags: dict) -> int:
@@ -42,6 +33,7 @@ def _train(flags: dict) -> int:
 
     from uotm_keras import backend
     from uotm_keras.cli import build
+    from uotm_keras.cli.scores import score_generator
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
     from uotm_keras.training.run_directory import RunDirectory
@@ -59,12 +51,16 @@ def _train(flags: dict) -> int:
 
     data = build.build_data(flags)
     model = build.build_model(flags, data.target.shape, data.steps_per_epoch)
+    scores = score_generator(flags, data, directory) if flags["eval_every"] else None
     with directory.lock():
-        directory.write_config(flags, keras.backend.backend(), backend.describe_device())
+        directory.write_config(
+            flags, keras.backend.backend(), backend.describe_device(), data.target.shape
+        )
         save_samples = build.sample_saver(flags, data, directory)
         if start:
             checkpoints.load(model, start)
-        _say(_introduction(flags, data, model, start))
+            checkpoints.put_aside_newer(start)
+        _say(_introduction(flags, data, model, start, scores))
         try:
             step = train(
                 model,
@@ -75,10 +71,12 @@ def _train(flags: dict) -> int:
                     flags["log_every"],
                     flags["checkpoint_every"],
                     flags["sample_every"],
+                    flags["eval_every"],
                 ),
                 start=start,
                 batch_size=flags["batch_size"],
                 save_samples=save_samples,
+                scores=scores,
             )
         except NonFiniteLoss as error:
             print(f"error: {error}", file=sys.stderr)
@@ -86,7 +84,7 @@ def _train(flags: dict) -> int:
     if step < flags["max_steps"]:
         _say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
         return INTERRUPTED
-    _say(_conclusion(directory, step))
+    _say(_conclusion(directory, step, scores and scores.best))
     return 0
 
 
@@ -94,7 +92,7 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _introduction(flags: dict, data, model, start: int) -> str:
+def _introduction(flags: dict, data, model, start: int, scores) -> str:
     import keras
 
     from uotm_keras import backend
@@ -107,16 +105,23 @@ def _introduction(flags: dict, data, model, start: int) -> str:
         f"Generator {sizes[0]} parameters, potential {sizes[1]}; {keras.backend.backend()} on "
         f"{backend.describe_device()}; {beginning} of {flags['max_steps']}.",
     ]
+    if scores is not None:
+        kept = "; the best checkpoint is kept" if flags["keep_best"] == "on" else ""
+        lines.append(
+            f"Scores every {flags['eval_every']} steps ({', '.join(scores.scorer.metrics)}) of "
+            f"{scores.num_samples} samples of the averaged generator{kept}."
+        )
     return "\n".join([*lines, *filter(None, [data.target.report()])])
 
 
-def _conclusion(directory, step: int) -> str:
-    return "\n".join(
-        [
-            f"Finished at step {step}.",
-            f"  samples      {directory.samples}/step_{step:06d}.png  (beside the data, real.png)",
-            f"  curves       tensorboard --logdir {directory.tensorboard}",
-            f"  numbers      {directory.metrics}",
-            f"  checkpoints  {directory.checkpoints}",
-        ]
-    )
+def _conclusion(directory, step: int, best: dict | None) -> str:
+    lines = [
+        f"Finished at step {step}.",
+        f"  samples      {directory.samples}/step_{step:06d}.png  (beside the data, real.png)",
+        f"  curves       tensorboard --logdir {directory.tensorboard}",
+        f"  numbers      {directory.metrics}",
+        f"  checkpoints  {directory.checkpoints}",
+    ]
+    if best is not None:
+        lines.append(f"  the best     best_{best['step']:06d}, of score {best['score']:.4g}")
+    return "\n".join(lines)

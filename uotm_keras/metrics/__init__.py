@@ -24,6 +24,7 @@ from uotm_keras.metrics.samples import (
     jpeg_round_trip,
     open_images,
 )
+from uotm_keras.metrics.scorer import Scorer
 from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Options",
     "PrecisionRecall",
     "Reference",
+    "Scorer",
     "as_extractor",
     "authors_sample_count",
     "compute_reference",

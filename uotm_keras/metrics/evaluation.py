@@ -18,6 +18,8 @@ from uotm_keras.version import __version__
 
 METRICS = ("fid", "kid", "is", "pr", "dc")
 PROTOCOLS = ("uint8", "jpeg")
+FEATURE_METRICS = frozenset(("kid", "pr", "dc"))
+"""The metrics that need each image's features, not their mean and covariance alone."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,26 @@ def check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:
     if not metrics:
         raise InputError(f"no metrics were named: accepted are {', '.join(METRICS)}.")
     return tuple(name for name in METRICS if name in metrics)
+
+
+def check_enough(
+    metrics: Iterable[str], count: int, options: Options, what: str = "samples"
+) -> None:
+    """Whether so many images are enough for the metrics.
+
+    Raises:
+        InputError: a metric needs more; the message says how many.
+    """
+    needed = {
+        "kid": options.kid_subset_size,
+        "is": options.is_splits if what == "samples" else 0,
+        "pr": options.k + 1,
+        "dc": max(options.k, options.density_k) + 1,
+    }
+    for name in metrics:
+        least = max(2, needed.get(name, 0))
+        if count < least:
+            raise InputError(f"metric '{name}' needs at least {least} {what}: there are {count}.")
 
 
 def evaluate_images(
@@ -97,7 +119,7 @@ def evaluate_images(
         raise unknown_name("protocol", protocol, PROTOCOLS)
     options = options or Options()
     extractor = as_extractor(extractor)
-    needs_features = any(name in metrics for name in ("kid", "pr", "dc"))
+    needs_features = any(name in FEATURE_METRICS for name in metrics)
     if metrics == ("is",):
         reference = None
     elif reference is None:
@@ -105,7 +127,7 @@ def evaluate_images(
     else:
         reference = open_reference(reference, extractor, keep_features=needs_features)
     if needs_features and reference.features is None:
-        named = [name for name in metrics if name in ("kid", "pr", "dc")]
+        named = [name for name in metrics if name in FEATURE_METRICS]
         raise InputError(
             f"the reference {reference.description} holds a mean and a covariance only, and "
             f"{', '.join(named)} need its images: give a data set, a folder or an array."

@@ -22,12 +22,16 @@ def imagenet_inception(weights: str | None = "imagenet") -> keras.Model:
     Raises:
         InputError: Keras cannot download or read the weights.
     """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # whatever a model in training uses
     try:
         network = keras.applications.InceptionV3(weights=weights, input_shape=(299, 299, 3))
     except Exception as error:  # Keras lets URL, HTTP and HDF5 errors of many kinds through
         raise InputError(
             f"keras.applications.InceptionV3(weights={weights!r}) cannot be loaded: {error}"
         ) from error
+    finally:
+        keras.config.set_dtype_policy(policy)
     network.trainable = False
     features = keras.Model(network.input, network.layers[-2].output)
     top = network.layers[-1]

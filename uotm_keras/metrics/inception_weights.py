@@ -61,6 +61,11 @@ def weights_folder() -> Path:
     return cache_folder("inception")
 
 
+def published_weights_at_hand() -> bool:
+    """Whether `"fid"` can be had without a download."""
+    return _kept_file().is_file() or (weights_folder() / FID_FILE).is_file()
+
+
 def _kept_file() -> Path:
     return weights_folder() / f"fid-inception-{FID_SHA256_PREFIX}.npz"
 

@@ -213,7 +213,8 @@ def open_reference(
         batches, found = reference.batches, reference.description()
     elif hasattr(reference, "take"):
         source = reference
-        batches, found = lambda: source_batches(source), f"{type(source).__name__} ({len(source)})"
+        name = getattr(source, "name", type(source).__name__)
+        batches, found = lambda: source_batches(source), f"{name} ({len(source)} images)"
     else:
         reference = as_reference(reference)
         reference.check(extractor.network)

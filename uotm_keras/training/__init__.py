@@ -1,1 +1,5 @@
-"""A run on disk: its directory, checkpoints, logs, samples, and the loop that writes them."""
+"""A run on disk: its directory, checkpoints, logs, samples, scores, and the loop around them."""
+
+from uotm_keras.training.scoring import ScoreGenerator
+
+__all__ = ["ScoreGenerator"]

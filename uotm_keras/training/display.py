@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
 
+from uotm_keras.metrics.scorer import LABELS
+
 _UNITS = {
     "steps_per_second": ("{:.1f} steps/s", "steps/s"),
     "images_per_second": ("{:.0f} images/s", "images/s"),
@@ -52,6 +54,19 @@ class Display:
         else:
             print(text, flush=True)
 
+    def scored(self, step: int, values: Mapping[str, float], best: Mapping | None) -> None:
+        """Shows the scores of a step, and the best one so far if it is kept."""
+        shown = [f"{LABELS[name]} {values[name]:.4g}" for name in LABELS if name in values]
+        if best is not None:
+            new = best["step"] == step
+            shown.append(
+                "the best so far" if new else f"best {best['score']:.4g} at {best['step']}"
+            )
+        if self._live:
+            self._live.score = f"{', '.join(shown)} (step {step})"
+        else:
+            print(f"step {step}/{self.total} score  {'  '.join(shown)}", flush=True)
+
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the numbers of a log interval."""
         rate = values["steps_per_second"]
@@ -75,6 +90,8 @@ class _LivePanel:
         self._task = self._bar.add_task("step", total=total, completed=start)
         self._live = Live(self._bar, refresh_per_second=2)
         self.start, self.stop = self._live.start, self._live.stop
+        self.score = ""
+        """The newest scores, which stay until there are others."""
 
     def print(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)
@@ -88,5 +105,7 @@ class _LivePanel:
         for name, (_, label) in _UNITS.items():
             if name in values:
                 table.add_row(label, f"{values[name]:.4g}")
+        if self.score:
+            table.add_row("score", self.score)
         table.add_row("time left", left)
         self._live.update(Group(self._bar, table))

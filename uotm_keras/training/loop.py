@@ -13,10 +13,11 @@ import numpy as np
 import psutil
 
 from uotm_keras import backend
-from uotm_keras.training.checkpoints import Checkpoints, NotFinite
+from uotm_keras.training.checkpoints import Checkpoints, NotFinite, require_finite
 from uotm_keras.training.display import Display
 from uotm_keras.training.metrics_log import MetricsLog
 from uotm_keras.training.run_directory import RunDirectory
+from uotm_keras.training.scoring import ScoreGenerator
 from uotm_keras.uotm import UOTM
 
 
@@ -28,12 +29,14 @@ class Intervals:
         max_steps: the step at which training ends.
         log, checkpoint: every so many steps, and at the end.
         sample: every so many steps, and at the end; 0 only at the end.
+        score: every so many steps, and at the end; 0 never.
     """
 
     max_steps: int
     log: int = 100
     checkpoint: int = 1000
     sample: int = 1000
+    score: int = 0
 
 
 class NonFiniteLoss(RuntimeError):
@@ -49,6 +52,7 @@ def train(
     start: int,
     batch_size: int,
     save_samples: Callable[[UOTM, int], None],
+    scores: ScoreGenerator | None = None,
 ) -> int:
     """Trains from step `start` to `intervals.max_steps`.
 
@@ -62,6 +66,7 @@ def train(
         start: the step of the model's state.
         batch_size: for the images per second.
         save_samples: writes the picture of (model, step).
+        scores: scores the model, where `intervals` say when.
 
     Returns:
         The step reached: less than `max_steps` if a signal (Ctrl-C, SIGTERM) stopped the
@@ -79,7 +84,7 @@ def train(
     ):
         recorder = _Recorder(
             log, Checkpoints(directory.checkpoints), display, stop,
-            intervals, start, batch_size, save_samples,
+            intervals, start, batch_size, save_samples, scores,
         )  # fmt: skip
         model.fit(
             batches_from(start),
@@ -116,12 +121,13 @@ class _Recorder(keras.callbacks.Callback):
         start: int,
         batch_size: int,
         save_samples: Callable[[UOTM, int], None],
+        scores: ScoreGenerator | None,
     ):
         super().__init__()
         self.step = self._start = start
         self._log, self._checkpoints, self._display = log, checkpoints, display
         self._stop, self._intervals, self._batch_size = stop, intervals, batch_size
-        self._save_samples = save_samples
+        self._save_samples, self._scores = save_samples, scores
         self._process = psutil.Process()
         self._clock = _Clock(start, log.seconds)
         self._last_checkpoint = start
@@ -144,14 +150,15 @@ class _Recorder(keras.callbacks.Callback):
         logged = self.step % intervals.log == 0
         sampled = end or (intervals.sample > 0 and self.step % intervals.sample == 0)
         saved = end or stop or self.step % intervals.checkpoint == 0
-        if not (logged or sampled or saved):
+        scored = intervals.score > 0 and (end or self.step % intervals.score == 0)
+        if not (logged or sampled or saved or scored):
             if self.step == self._start + 1:
                 self._clock.restart(self.step)
             return
         backend.sync(self.model)
         means = self._finite_means()
-        if logged or end:
-            self._write_line(means)
+        if logged or end or scored:
+            self._write_line(means, scored)
         if logged:
             for variable in self._tracker_variables():
                 variable.assign(np.zeros(variable.shape, variable.dtype))
@@ -169,6 +176,16 @@ class _Recorder(keras.callbacks.Callback):
         if wrong:
             raise self._diverged(f"{' and '.join(wrong)} became NaN or infinite")
         return means
+
+    def _score(self) -> dict[str, float]:
+        with self._clock.paused():
+            try:
+                require_finite(self.model)
+                values = self._scores.score(self.model, self.step)
+            except NotFinite as error:
+                raise self._diverged(str(error)) from None
+        self._display.scored(self.step, values, self._scores.best)
+        return {**values, "score_samples": self._scores.num_samples}
 
     def _save_checkpoint(self) -> None:
         self._log.sync()
@@ -189,9 +206,10 @@ class _Recorder(keras.callbacks.Callback):
             "--r1_gamma, or a divergence that grows more slowly (softplus)."
         )
 
-    def _write_line(self, means: dict[str, float]) -> None:
+    def _write_line(self, means: dict[str, float], scored: bool) -> None:
         model = self.model
         rate = self._clock.rate(self.step)
+        scores = self._score() if scored else {}
         values = {
             **means,
             "generator_lr": _number(model.generator_optimizer.learning_rate),
@@ -204,7 +222,7 @@ class _Recorder(keras.callbacks.Callback):
         }
         if model.divergence_schedule is not None:
             values["alpha"] = _number(model.divergence_schedule(self.step))
-        self._log.write(self.step, values)
+        self._log.write(self.step, values | scores)
         self._display.update(self.step, values)
 
 

@@ -74,8 +74,14 @@ class RunDirectory:
             )
         return True
 
-    def write_config(self, flags: Mapping, backend: str, device: str) -> None:
-        """Writes `config.json`, or brings its operational flags up to date."""
+    def write_config(
+        self, flags: Mapping, backend: str, device: str, data_shape: tuple[int, ...]
+    ) -> None:
+        """Writes `config.json`, or brings its operational flags up to date.
+
+        Args:
+            data_shape: of one example, so that the networks can be built without the data.
+        """
         if self.config.exists():
             known = self.read_config()
             if known["flags"] == dict(flags):
@@ -86,6 +92,7 @@ class RunDirectory:
                 "flags": dict(flags),
                 "backend": backend,
                 "device": device,
+                "data_shape": list(data_shape),
                 "versions": _versions(),
                 "git_commit": _git_commit(),
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
