@@ -49,7 +49,9 @@ def _train(flags: dict) -> int:
         )
         return 0
 
+    backend.prepare_command()
     data = build.build_data(flags)
+    told = data.target.report()
     model = build.build_model(flags, data.target.shape, data.steps_per_epoch)
     scores = score_generator(flags, data, directory) if flags["eval_every"] else None
     with directory.lock():
@@ -85,6 +87,8 @@ def _train(flags: dict) -> int:
         _say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
         return INTERRUPTED
     _say(_conclusion(directory, step, scores and scores.best))
+    if data.target.report() != told:  # files that failed only when they were decoded
+        _say(data.target.report())
     return 0
 
 
