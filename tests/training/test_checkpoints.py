@@ -97,3 +97,12 @@ def test_weights_that_are_not_finite_are_not_written(model, checkpoints):
     with pytest.raises(NotFinite, match="not finite"):
         checkpoints.save(model, 2)
     assert names(checkpoints) == before
+
+
+def test_loading_one_leaves_newer_ones_alone(model, checkpoints):
+    for step in (1, 2):
+        model.step.assign(step)
+        checkpoints.save(model, step)
+    before = names(checkpoints)
+    checkpoints.load(model, 1)
+    assert int(model.step) == 1 and names(checkpoints) == before
