@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from uotm_keras.errors import unknown_name
 
-COMMANDS = {name: f"uotm_keras.cli.{name}" for name in ("digits", "evaluate", "train")}
+COMMANDS = {
+    name: f"uotm_keras.cli.{name}" for name in ("digits", "evaluate", "export", "generate", "train")
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,4 +66,4 @@ def _is_command() -> bool:
     # module it runs, which imports this package, sys.argv[0] is "-m".
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
     told = os.environ.pop("UOTM_KERAS_COMMAND", "")
-    return bool(told) or name in ("-m", "uotm-train", "uotm-evaluate")
+    return bool(told) or name in ("-m", "uotm-train", "uotm-evaluate", "uotm-generate")

@@ -16,9 +16,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from uotm_keras.errors import InputError
 from uotm_keras.files import atomic_folder
@@ -115,6 +118,52 @@ def write_saved_model(generator: keras.Model, folder: Path, gaussian: bool) -> N
         scalars = [tf.TensorSpec((), tf.int32, name=name) for name in ("n", "seed")]
         archive.add_endpoint("sample", sample, input_signature=scalars)
     archive.write_out(str(folder), verbose=False)
+
+
+class ServedGenerator(NamedTuple):
+    """The generator of a SavedModel: T(x, z) of float32 arrays, and their shapes."""
+
+    call: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    source_shape: tuple[int, ...]
+    latent_dim: int | None
+    data_shape: tuple[int, ...]
+
+
+def load_saved_model(path: str | os.PathLike) -> ServedGenerator:
+    """Opens what `export` wrote; needs TensorFlow, whatever backend runs.
+
+    Raises:
+        InputError: no such export, a damaged one, or no TensorFlow.
+    """
+    path = Path(path)
+    try:
+        description = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        source_shape, data_shape = (
+            tuple(description[name]) for name in ("source_shape", "data_shape")
+        )
+        latent_dim = description["latent_dim"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is no SavedModel of uotm_keras: {METADATA} is missing or damaged."
+        ) from error
+    try:
+        import tensorflow as tf
+
+        signatures = tf.saved_model.load(str(path)).signatures
+        serve = signatures["serve"]
+    except ImportError as error:
+        raise InputError(f"{path} is a SavedModel, which needs TensorFlow: {error}.") from error
+    except Exception as error:  # TensorFlow's own kinds, for truncated and missing files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read as a SavedModel: {reason}.") from error
+
+    def call(source: np.ndarray, latent: np.ndarray | None = None) -> np.ndarray:
+        inputs = {"source": tf.constant(source, tf.float32)}
+        if latent_dim is not None:
+            inputs["latent"] = tf.constant(latent, tf.float32)
+        return serve(**inputs)["output_0"].numpy()
+
+    return ServedGenerator(call, source_shape, latent_dim, data_shape)
 
 
 def _write_by_tensorflow(generator: keras.Model, folder: Path, gaussian: bool) -> None:
