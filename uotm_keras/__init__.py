@@ -14,7 +14,7 @@ from uotm_keras.version import __version__
 
 if backend_fault() is None:
     with quiet_commands():
-        from uotm_keras import convert, data, metrics, networks, optimizers
+        from uotm_keras import convert, data, metrics, networks, optimizers, presets
         from uotm_keras.objective import costs, divergences, penalties, schedules
         from uotm_keras.uotm import UOTM
 else:
@@ -35,5 +35,6 @@ __all__ = [
     "networks",
     "optimizers",
     "penalties",
+    "presets",
     "schedules",
 ]

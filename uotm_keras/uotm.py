@@ -325,6 +325,26 @@ class UOTM(Sampling, keras.Model):
         network = self.generator if training else self.ema_generator
         return network(inputs, training=training)
 
+    @classmethod
+    def from_preset(cls, name: str, load_weights: bool | None = None) -> "UOTM":
+        """A compiled model by name.
+
+        Args:
+            name: of `presets.list()`, or the path of a `.keras` file.
+            load_weights: whether the generator gets the weights that come with the
+                package (the potential never does); None: where there are some.
+
+        Raises:
+            InputError: unknown name, no such weights, or an unreadable file.
+
+        Example:
+            >>> UOTM.from_preset("digits").generate(16).shape
+            (16, 8, 8, 1)
+        """
+        from uotm_keras.presets import from_preset
+
+        return from_preset(cls, name, load_weights)
+
     def export(self, filepath, format: str = "savedmodel", **kwargs):
         """Writes the averaged generator as a SavedModel, see `exporting.export`."""
         from uotm_keras.exporting import export

@@ -1,0 +1,118 @@
+"""Named configurations, as in `configs/*.flags`, and the weights that come with the package."""
+
+import importlib.resources
+import io
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from uotm_keras import networks
+from uotm_keras.errors import InputError, unknown_name
+from uotm_keras.objective import costs, penalties
+from uotm_keras.optimizers import Adam
+
+__all__ = ["from_preset", "list"]
+
+
+class _Preset(NamedTuple):
+    description: str
+    networks: Callable[[], tuple[keras.Model, keras.Model]]
+    tau: float
+    gamma: float
+    rates: tuple[float, float]
+    ema_decay: float
+    weights: str | None = None
+
+
+def _perceptrons(shape: tuple[int, ...], width: int, latent_dim: int):
+    generator = networks.ResMLPGenerator(
+        shape, latent_dim, width=width, output_activation="tanh"
+    )  # fmt: skip
+    return generator, networks.ResMLPPotential(shape, width)
+
+
+def _cifar10():
+    shape = (32, 32, 3)
+    return networks.NCSNpp(shape), networks.SmallPotential(shape)
+
+
+def _celeba_hq_256():
+    shape = (256, 256, 3)
+    generator = networks.NCSNpp(
+        shape, base_channels=64, channel_multipliers=(1, 1, 2, 2, 4, 4), mapping_layers=3
+    )
+    return generator, networks.LargePotential(shape)
+
+
+_PRESETS = {
+    "celeba_hq_256": _Preset(
+        "The paper's CelebA-HQ at 256 px; no weights.",
+        _celeba_hq_256, 1e-5, 5.0, (2e-4, 1e-4), 0.999,
+    ),
+    "cifar10": _Preset(
+        "The paper's CIFAR-10; no weights.",
+        _cifar10, 1e-3, 0.2, (1.6e-4, 1e-4), 0.9999,
+    ),
+    "digits": _Preset(
+        "scikit-learn's 8×8 digits; with the generator that ./run demo trains.",
+        lambda: _perceptrons((8, 8, 1), 256, 32), 0.01, 0.2, (1e-3, 5e-4), 0.999, "digits.npz",
+    ),
+    "mnist5k": _Preset(
+        "5 000 MNIST digits at 32×32; no weights.",
+        lambda: _perceptrons((32, 32, 1), 512, 64), 0.002, 0.2, (6e-4, 3e-4), 0.999,
+    ),
+}  # fmt: skip
+
+
+def list() -> dict[str, str]:
+    """The presets' names, and a sentence on each."""
+    return {name: preset.description for name, preset in _PRESETS.items()}
+
+
+def from_preset(cls, name: str, load_weights: bool | None = None):
+    """A compiled `UOTM` (`cls`) of a preset or of a local file, see `UOTM.from_preset`."""
+    name = os.fspath(name)
+    if name not in _PRESETS and (name.endswith(".keras") or os.sep in name):
+        return _from_file(cls, name)
+    if name not in _PRESETS:
+        raise unknown_name("preset", name, [*_PRESETS, "the path of a .keras file"])
+    preset = _PRESETS[name]
+    if load_weights and preset.weights is None:
+        raise InputError(
+            f"load_weights=True: the preset {name} has no weights in the package; accepted are "
+            f"{', '.join(n for n, p in _PRESETS.items() if p.weights)}."
+        )
+    generator, potential = preset.networks()
+    if preset.weights and load_weights is not False:
+        generator.set_weights(_packaged_weights(preset.weights))
+    model = cls(
+        generator,
+        potential,
+        cost=costs.Quadratic(preset.tau),
+        gradient_penalty=penalties.R1(preset.gamma),
+        ema_decay=preset.ema_decay,
+    )
+    model.compile(*map(Adam, preset.rates))
+    return model
+
+
+def _from_file(cls, path: str):
+    if not os.path.isfile(path):
+        raise InputError(f"no file {path}: accepted are a .keras file and {', '.join(_PRESETS)}.")
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:  # Keras raises many kinds for damaged files
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"cannot load {path} as a .keras file: {reason}.") from error
+    if not isinstance(model, cls):
+        raise InputError(f"{path} holds a {type(model).__name__}, not a {cls.__name__}.")
+    return model
+
+
+def _packaged_weights(file: str):
+    data = importlib.resources.files("uotm_keras").joinpath("weights", file).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return [archive[f"{i:03d}"].astype("float32") for i in range(len(archive.files))]
