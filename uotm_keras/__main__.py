@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from uotm_keras.errors import unknown_name
 
 COMMANDS = {
-    name: f"uotm_keras.cli.{name}" for name in ("digits", "evaluate", "export", "generate", "train")
+    name: f"uotm_keras.cli.{name}"
+    for name in ("digits", "evaluate", "export", "generate", "outliers", "train")
 }
 
 

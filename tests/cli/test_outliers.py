@@ -1,0 +1,42 @@
+"""The ranking of training data: what it writes, and what it says of known outliers."""
+
+import csv
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from uotm_keras import data
+from uotm_keras.cli import outliers
+from uotm_keras.cli.runs import load_run
+
+
+def test_ranking_is_that_of_target_weights(tiny, tmp_path, capsys):
+    assert tiny.train(contaminate="toy:8gaussians:300:0.1", max_steps=10) == 0
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out}", "--batch_size=64"]) == 0
+    source = data.get("toy:moons:300", contaminate="toy:8gaussians:300:0.1")
+    weights = load_run(tiny.folder).model.target_weights(source.take(np.arange(330)))
+    with open(out / "outliers.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["index"]) for row in rows) == list(range(330))
+    written = np.array([float(row["weight"]) for row in rows])
+    assert (np.diff(written) >= 0).all()
+    np.testing.assert_allclose(
+        written, [weights[int(row["index"])] for row in rows], rtol=1e-4
+    )  # fmt: skip
+    assert rows[0]["example"] == source.path_of(int(rows[0]["index"]))
+    expected = roc_auc_score(np.arange(330) >= 300, -weights)
+    text = capsys.readouterr().out
+    assert "among the 30" in text and f"AUROC {expected:.3f}" in text
+    assert (out / "outliers.png").stat().st_size > 1000
+
+
+def test_nothing_to_rank(tiny, tmp_path, capsys):
+    assert outliers.main([f"--run_dir={tmp_path}/none"]) == 2
+    assert tiny.train(target_divergence="balanced", max_steps=2) == 0
+    capsys.readouterr()
+    assert outliers.main([f"--run_dir={tiny.folder}"]) == 2
+    assert "every example has the weight 1" in capsys.readouterr().err
+    assert outliers.main(["--sheet=0"]) == 2
+    assert "--sheet=0" in capsys.readouterr().err

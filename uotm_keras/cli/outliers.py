@@ -1,0 +1,102 @@
+"""`python -m uotm_keras outliers`: a run's training data, the least plausible first."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from uotm_keras.cli.entry import run_command
+from uotm_keras.cli.parsing import Command, Text, WholeNumber
+from uotm_keras.errors import InputError
+
+USAGE = """\
+Ranks the training data of a run by the weight dπ₁/dν that its optimum gives each example,
+the least plausible first.
+
+    python -m uotm_keras outliers --run_dir=runs/digits
+
+Writes outliers.csv (rank, weight, index, example) and outliers.png, a sheet of the lowest.
+Where the run was trained with --contaminate, it also says how well they were found."""
+
+
+def command() -> Command:
+    """The flags of this command."""
+    c = Command(USAGE)
+    c.group("Flags")
+    c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
+    c.add(
+        "checkpoint", Text("a step, best, or the path of a .weights.h5 file"), "newest",
+        "Of the run; best is the one that --keep_best=on kept.",
+    )  # fmt: skip
+    c.add("out", Text("the path of a folder"), "RUN_DIR", "Where the two files go.")
+    c.add("sheet", WholeNumber(1, 10_000), 64, "Examples on the sheet.")
+    c.add(
+        "batch_size", WholeNumber(1, 100_000), 256,
+        "Examples a call; potentials with minibatch statistics see an example in its batch.",
+    )  # fmt: skip
+    return c
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ranks as the flags say; 0, or 2 after one sentence on stderr."""
+    return run_command(argv, command, lambda arguments: _rank(command().parse(arguments)))
+
+
+def _rank(flags: dict) -> int:
+    from uotm_keras import backend
+    from uotm_keras.cli import build
+    from uotm_keras.cli.report import Bars
+    from uotm_keras.cli.runs import load_run
+    from uotm_keras.files import write_text
+    from uotm_keras.training.sample_grids import save_picture
+
+    backend.prepare_command()
+    checkpoint = None if flags["checkpoint"] == "newest" else flags["checkpoint"]
+    run = load_run(flags["run_dir"], checkpoint=checkpoint)
+    if run.flags["target_divergence"] == "balanced":
+        raise InputError(
+            f"flag --run_dir={flags['run_dir']}: with --target_divergence=balanced every example "
+            "has the weight 1."
+        )
+    out = Path(flags["run_dir"] if flags["out"] == "RUN_DIR" else flags["out"]).expanduser()
+    data = build.build_data(run.flags).target
+    with Bars() as bars:
+        advance = bars.bar("examples", len(data))
+        weights = np.empty(len(data), "float32")
+        # In an order of chance: an example's batch must not be of its own kind.
+        order = np.random.default_rng(0).permutation(len(data))
+        for start in range(0, len(data), flags["batch_size"]):
+            batch = order[start : start + flags["batch_size"]]
+            weights[batch] = run.model.target_weights(data.take(batch), len(batch))
+            advance(len(batch))
+    ranking = np.argsort(weights, kind="stable")
+
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["rank", "weight", "index", "example"])
+    for rank, index in enumerate(ranking):
+        table.writerow([rank, f"{weights[index]:.6g}", index, data.path_of(index)])
+    write_text(out / "outliers.csv", text.getvalue())
+    save_picture(data.take(ranking[: flags["sheet"]]), out / "outliers.png", 8)
+    print(
+        f"Weights of {len(data)} examples at step {run.step}: lowest {weights.min():.3g}, median "
+        f"{np.median(weights):.3g}, highest {weights.max():.3g}."
+    )
+    if len(data.outliers):
+        print(_found(weights, ranking, data.outliers))
+    print(f"  ranking  {out}/outliers.csv\n  lowest   {out}/outliers.png")
+    return 0
+
+
+def _found(weights: np.ndarray, ranking: np.ndarray, outliers: np.ndarray) -> str:
+    from sklearn.metrics import roc_auc_score
+
+    is_outlier = np.zeros(len(weights), bool)
+    is_outlier[outliers] = True
+    precision = is_outlier[ranking[: len(outliers)]].mean()
+    return (
+        f"Of the {len(outliers)} lowest, {precision:.1%} are among the {len(outliers)} that were "
+        f"mixed in; AUROC {roc_auc_score(is_outlier, -weights):.4f}."
+    )
