@@ -9,12 +9,15 @@ between batches is over the second half of the time measured.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from uotm_keras import data
 
