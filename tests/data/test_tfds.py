@@ -157,6 +157,7 @@ def test_a_wrong_archive_is_named(tmp_path):
     [
         ("cifar10", "place cifar-10-binary.tar.gz in"),
         ("mnist", "train-images-idx3-ubyte.gz"),
+        ("lsun/church", "church_outdoor_train_lmdb.zip, church_outdoor_val_lmdb.zip in"),
         ("lsun/church_outdoor", "church_outdoor_train_lmdb.zip, church_outdoor_val_lmdb.zip in"),
         ("celeb_a_hq/256", "place data256x256.tar in"),
     ],
@@ -196,7 +197,7 @@ def test_transparent_images_lose_their_alpha():
     ("name", "words"),
     [
         ("cifar11", "did you mean tfds:cifar10"),
-        ("lsun/church", "did you mean 'church_outdoor'"),
+        ("lsun/churches", "did you mean 'church_outdoor'"),
         ("celeb_a_hq/250", "did you mean '256'"),
         ("cifar10:9.9.9", "cannot be opened"),
         ("imdb_reviews", "has no images"),

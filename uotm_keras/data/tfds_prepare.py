@@ -58,6 +58,9 @@ def prepare_tfds(name: str, data_dir: str | os.PathLike | None = None) -> Path:
     return Path(builder.data_dir)
 
 
+_ALIASES = {"lsun/church": "lsun/church_outdoor"}
+
+
 def open_builder(name: str, data_dir: str | os.PathLike | None):
     """TFDS's builder of a set, which reads what is prepared and imports no TensorFlow."""
     try:
@@ -69,6 +72,7 @@ def open_builder(name: str, data_dir: str | os.PathLike | None):
         ) from error
     if data_dir is not None:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
+    name = _ALIASES.get(name, name)
     known = tfds.list_builders(with_community_datasets=False)
     plain = name.split("/")[0].split(":")[0]
     if plain not in known:
