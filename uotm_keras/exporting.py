@@ -23,6 +23,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from uotm_keras import backend
 from uotm_keras.errors import InputError
 from uotm_keras.files import atomic_folder
 from uotm_keras.version import __version__
@@ -64,10 +65,8 @@ def export(
         raise InputError(f"{path} is there already: choose another path, or overwrite=True.")
     if path.exists() and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} is there and is no SavedModel: it is not replaced.")
-    if keras.backend.backend() == "tensorflow":
-        write = write_saved_model
-    else:
-        write = _write_by_tensorflow
+    gaussian = model.source != "data"
+    write = write_saved_model if backend.WRITES_SAVED_MODELS else _write_by_tensorflow
     description = {
         "library": f"uotm_keras {__version__}",
         "backend": keras.backend.backend(),
@@ -75,13 +74,14 @@ def export(
         "weights": f"average, decay {model.ema_decay}",
         "source_shape": list(model.source_shape),
         "latent_dim": model.latent_dim,
+        "gaussian_source": gaussian,
         "data_shape": list(model.data_shape),
         "output": "float32 in the network's range; images: [-1, 1], NHWC",
         "generator": keras.saving.serialize_keras_object(model.ema_generator),
         **(metadata or {}),
     }
     with atomic_folder(path) as folder:
-        write(model.ema_generator, folder, gaussian=model.source != "data")
+        write(model.ema_generator, folder, gaussian=gaussian)
         (folder / METADATA).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return path
 
@@ -127,6 +127,7 @@ class ServedGenerator(NamedTuple):
     source_shape: tuple[int, ...]
     latent_dim: int | None
     data_shape: tuple[int, ...]
+    gaussian: bool
 
 
 def load_saved_model(path: str | os.PathLike) -> ServedGenerator:
@@ -139,9 +140,11 @@ def load_saved_model(path: str | os.PathLike) -> ServedGenerator:
     try:
         description = json.loads((path / METADATA).read_text(encoding="utf-8"))
         source_shape, data_shape = (
-            tuple(description[name]) for name in ("source_shape", "data_shape")
+            tuple(int(n) for n in description[name]) for name in ("source_shape", "data_shape")
         )
         latent_dim = description["latent_dim"]
+        latent_dim = None if latent_dim is None else int(latent_dim)
+        gaussian = bool(description["gaussian_source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is no SavedModel of uotm_keras: {METADATA} is missing or damaged."
@@ -163,7 +166,7 @@ def load_saved_model(path: str | os.PathLike) -> ServedGenerator:
             inputs["latent"] = tf.constant(latent, tf.float32)
         return serve(**inputs)["output_0"].numpy()
 
-    return ServedGenerator(call, source_shape, latent_dim, data_shape)
+    return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian)
 
 
 def _write_by_tensorflow(generator: keras.Model, folder: Path, gaussian: bool) -> None:

@@ -99,6 +99,19 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     assert export.main([f"--run_dir={image_run}", f"--out={folder}", "--overwrite=on"]) == 0
 
+    metadata = folder / "uotm_keras.json"
+    whole = json.loads(metadata.read_text())
+    for change, words in (
+        ({"gaussian_source": False}, "transports a data set"),
+        ({"source_shape": "abc"}, "is no SavedModel"),
+    ):
+        metadata.write_text(json.dumps({**whole, **change}))
+        capsys.readouterr()
+        assert run(f"--saved_model={folder}", f"--out={tmp_path}/x.npz") == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    metadata.write_text(json.dumps(whole))
+
     graph = folder / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:200])
     capsys.readouterr()
@@ -118,6 +131,8 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
         (["--run_dir=RUN", "--seeds=3-1"], "3-1 must rise"),
         (["--run_dir=RUN", "--seeds=-1"], "'-1' is not a whole number"),
         (["--run_dir=RUN", "--seeds=99999999999999999999"], "must rise, stay below"),
+        (["--run_dir=RUN", "--seeds=²"], "'²' is not a whole number"),
+        (["--run_dir=RUN", "--checkpoint=²"], "--checkpoint=² is not a file"),
         (["--run_dir=RUN", "--n=0"], "--n=0"),
         (["--run_dir=RUN", "--n=3", "--seeds=1"], "exclude each other"),
         (["--run_dir=RUN", "--interpolate=2", "--seeds=1"], "two seeds"),

@@ -17,6 +17,7 @@ backend is taken at import:
 - `arrange_like(variable, other)`: lays a variable out in memory as another of its shape;
 - `prepare_command()`: settings of the whole process, for programs of our own only;
 - `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
+- `WRITES_SAVED_MODELS`: whether TensorFlow itself runs the networks;
 - `describe_device()`: one line for the records.
 """
 

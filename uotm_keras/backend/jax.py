@@ -8,6 +8,7 @@ import keras
 
 __all__ = [
     "CONVOLUTION_FORMAT",
+    "WRITES_SAVED_MODELS",
     "adam_step",
     "arrange_kernel",
     "arrange_like",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
+WRITES_SAVED_MODELS = False
 
 
 def value_and_input_gradient(function: Callable, x):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 __all__ = [
     "CONVOLUTION_FORMAT",
+    "WRITES_SAVED_MODELS",
     "adam_step",
     "arrange_kernel",
     "arrange_like",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
+WRITES_SAVED_MODELS = True
 
 
 def value_and_input_gradient(function: Callable, x):

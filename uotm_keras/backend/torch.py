@@ -12,6 +12,7 @@ from uotm_keras.errors import InputError
 
 __all__ = [
     "CONVOLUTION_FORMAT",
+    "WRITES_SAVED_MODELS",
     "adam_step",
     "arrange_kernel",
     "arrange_like",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_first"
+WRITES_SAVED_MODELS = False
 
 
 def value_and_input_gradient(function: Callable, x):

@@ -8,6 +8,7 @@ from pathlib import Path
 from uotm_keras.cli import flags as train_flags
 from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Choice, Command, Names, Text, WholeNumber, expand_flagfiles
+from uotm_keras.cli.runs import add_checkpoint_flag
 from uotm_keras.errors import InputError
 from uotm_keras.noise import MAX_SEED
 
@@ -38,10 +39,7 @@ def command() -> Command:
         "run_dir", Text("the path of a folder"), None,
         "A run of train.py, whose averaged generator is scored.",
     )  # fmt: skip
-    c.add(
-        "checkpoint", Text("a step, best, or the path of a .weights.h5 file"), "newest",
-        "Of the run; best is the one that --keep_best=on kept.",
-    )  # fmt: skip
+    add_checkpoint_flag(c)
     c.add(
         "samples", Text("the path of a folder of images, or of an .npz"), None,
         "Images to score instead of a run's; a run_dir in a flagfile is then ignored.",
@@ -117,7 +115,6 @@ def parse(arguments: list[str]) -> tuple[dict, dict]:
             )
     elif values["run_dir"] is None:
         raise InputError("flag --run_dir or --samples is missing: give one of them.")
-    values["checkpoint"] = given.get("checkpoint")
     values["output"] = _output(given.get("output"))
     values["channels"] = int(values["channels"])
     if values["data_dir"] == "none":

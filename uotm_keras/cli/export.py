@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Choice, Command, Text
+from uotm_keras.cli.runs import add_checkpoint_flag
 
 USAGE = """\
 Writes the averaged generator of a run as a SavedModel, which needs nothing but TensorFlow.
@@ -19,10 +20,7 @@ def command() -> Command:
     c = Command(USAGE)
     c.group("Flags")
     c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
-    c.add(
-        "checkpoint", Text("a step, best, or the path of a .weights.h5 file"), "newest",
-        "Of the run; best is the one that --keep_best=on kept.",
-    )  # fmt: skip
+    add_checkpoint_flag(c)
     c.add("out", Text("the path of a folder"), "exported", "The folder to make.")
     c.add("overwrite", Choice("off", "on"), "off", "Whether a SavedModel there may be replaced.")
     return c
@@ -36,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(flags: dict) -> int:
     from uotm_keras.cli.runs import load_run
 
-    checkpoint = None if flags["checkpoint"] == "newest" else flags["checkpoint"]
-    run = load_run(flags["run_dir"], checkpoint=checkpoint)
+    run = load_run(flags["run_dir"], checkpoint=flags["checkpoint"])
     folder = run.model.export(
         flags["out"],
         overwrite=flags["overwrite"] == "on",

@@ -10,6 +10,7 @@ import numpy as np
 
 from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Choice, Command, Text, WholeNumber
+from uotm_keras.cli.runs import add_checkpoint_flag
 from uotm_keras.errors import InputError
 from uotm_keras.noise import MAX_SEED, sample_noise
 
@@ -32,10 +33,7 @@ def command() -> Command:
     c = Command(USAGE)
     c.group("Flags")
     c.add("run_dir", Text("the path of a folder"), None, "A run of train.py.")
-    c.add(
-        "checkpoint", Text("a step, best, or the path of a .weights.h5 file"), "newest",
-        "Of the run; best is the one that --keep_best=on kept.",
-    )  # fmt: skip
+    add_checkpoint_flag(c)
     c.add("weights", Choice("ema", "raw"), "ema", "Of the run: the average's, or the last.")
     c.add("saved_model", Text("the path of a folder"), None, "An export; needs TensorFlow.")
     c.add("n", WholeNumber(1, 10_000_000), 16, "Draws the seeds 0 to n - 1.")
@@ -101,7 +99,7 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise InputError(
                 f"flag --seeds={text}: {part.strip()!r} is not a whole number or a range such as "
                 "0-999."
@@ -144,8 +142,7 @@ def _open_run(flags: dict) -> _Generator:
     from uotm_keras.cli.runs import load_run
 
     backend.prepare_command()
-    checkpoint = None if flags["checkpoint"] == "newest" else flags["checkpoint"]
-    model = load_run(flags["run_dir"], checkpoint=checkpoint).model
+    model = load_run(flags["run_dir"], checkpoint=flags["checkpoint"]).model
     if model.source == "data":
         raise InputError(
             f"flag --run_dir={flags['run_dir']}: this run transports a data set and has no noise "
@@ -162,6 +159,11 @@ def _open_saved_model(flags: dict) -> _Generator:
     from uotm_keras.exporting import load_saved_model
 
     served = load_saved_model(flags["saved_model"])
+    if not served.gaussian:
+        raise InputError(
+            f"flag --saved_model={flags['saved_model']}: this model transports a data set and "
+            "has no noise to draw from."
+        )
     return _Generator(served.call, served.source_shape, served.latent_dim or 0)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Command, Text, WholeNumber
+from uotm_keras.cli.runs import add_checkpoint_flag
 from uotm_keras.errors import InputError
 
 USAGE = """\
@@ -26,10 +27,7 @@ def command() -> Command:
     c = Command(USAGE)
     c.group("Flags")
     c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
-    c.add(
-        "checkpoint", Text("a step, best, or the path of a .weights.h5 file"), "newest",
-        "Of the run; best is the one that --keep_best=on kept.",
-    )  # fmt: skip
+    add_checkpoint_flag(c)
     c.add("out", Text("the path of a folder"), "RUN_DIR", "Where the two files go.")
     c.add("sheet", WholeNumber(1, 10_000), 64, "Examples on the sheet.")
     c.add(
@@ -53,8 +51,7 @@ def _rank(flags: dict) -> int:
     from uotm_keras.training.sample_grids import save_picture
 
     backend.prepare_command()
-    checkpoint = None if flags["checkpoint"] == "newest" else flags["checkpoint"]
-    run = load_run(flags["run_dir"], checkpoint=checkpoint)
+    run = load_run(flags["run_dir"], checkpoint=flags["checkpoint"])
     if run.flags["target_divergence"] == "balanced":
         raise InputError(
             f"flag --run_dir={flags['run_dir']}: with --target_divergence=balanced every example "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from uotm_keras.cli.parsing import Command, Text
 from uotm_keras.errors import InputError
 
 _WEIGHTS = re.compile(r"(step|best)_(\d+)\.weights\.h5")
@@ -19,16 +20,23 @@ class Run(NamedTuple):
     checkpoint: Path
 
 
+def add_checkpoint_flag(command: Command) -> None:
+    """Defines --checkpoint, whose value `load_run` takes."""
+    command.add(
+        "checkpoint", Text("newest, a step, best, or the path of a .weights.h5 file"), "newest",
+        "Of the run; best is the one that --keep_best=on kept.",
+    )  # fmt: skip
+
+
 def load_run(
-    run_dir: str, report: Callable[[str], None] = print, checkpoint: str | None = None
+    run_dir: str, report: Callable[[str], None] = print, checkpoint: str = "newest"
 ) -> Run:
     """The model of a run directory; the training data are not opened.
 
     Args:
         run_dir: a directory that `train.py` wrote; any backend reads it.
         report: told of damaged checkpoints that are passed over.
-        checkpoint: a step, `"best"`, or the path of a `.weights.h5`; None takes the newest
-            whole one.
+        checkpoint: `"newest"` (whole) one, `"best"`, a step, or the path of a `.weights.h5`.
 
     Raises:
         InputError: no run or no usable checkpoint is there.
@@ -51,16 +59,16 @@ def load_run(
     return Run(model, flags, int(model.step), path)
 
 
-def _find(folder: Path, run_dir: str, name: str | None, report: Callable[[str], None]) -> Path:
+def _find(folder: Path, run_dir: str, name: str, report: Callable[[str], None]) -> Path:
     """The file of weights that the user means, verified where it has a record."""
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.scoring import BEST
 
     kinds = {kind: Checkpoints(folder, name=kind) for kind in ("step", BEST)}
-    if name is None or name == BEST:
-        kind = kinds["step" if name is None else BEST]
+    if name in ("newest", BEST):
+        kind = kinds[BEST if name == BEST else "step"]
         step = kind.newest(report)
-        if step is None and name is None:
+        if step is None and name != BEST:
             raise InputError(f"flag --run_dir={run_dir} holds no checkpoint yet: train it further.")
         if step is None:
             raise InputError(
@@ -68,7 +76,7 @@ def _find(folder: Path, run_dir: str, name: str | None, report: Callable[[str], 
                 "--eval_every and --keep_best=on."
             )
         return kind.weights_path(step)
-    if name.isdigit():
+    if name.isdecimal():
         step = int(name)
         for kind in kinds.values():
             if step in kind.steps():
