@@ -1,16 +1,23 @@
-"""SavedModels: sampled by a process that has TensorFlow and nothing of ours."""
+"""Exports: run by processes that have TensorFlow alone, or ONNX Runtime alone."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import yaml
+from bare_environment import BareEnvironment
 
 import uotm_keras as uk
+from uotm_keras.exporting import load_exported
 
-READER = """
+TENSORFLOW_READER = """
 import sys, numpy as np, tensorflow as tf
+for absent in ("uotm_keras", "sklearn", "jax", "torch"):
+    try:
+        __import__(absent)
+    except ImportError:
+        continue
+    raise AssertionError(absent)
 folder, data, out = sys.argv[1:]
 model = tf.saved_model.load(folder)
 arrays = np.load(data)
@@ -22,9 +29,31 @@ if "sample" in model.signatures:
     def sample(n, seed):
         return model.signatures["sample"](n=tf.constant(n), seed=tf.constant(seed))["output_0"]
     results |= {"five": sample(5, 3), "two": sample(2, 3), "other": sample(5, 4)}
-assert "uotm_keras" not in sys.modules
 np.savez(out, **results)
 """
+
+ONNX_READER = """
+import sys, numpy as np, onnxruntime
+folder, data, out = sys.argv[1:]
+session = onnxruntime.InferenceSession(folder + "/model.onnx")
+shapes = {x.name: x.shape for x in [*session.get_inputs(), *session.get_outputs()]}
+print(shapes)
+arrays = np.load(data)
+results = {}
+for name, rows in (("served", slice(None)), ("one", slice(1))):
+    (results[name],) = session.run(["output_0"], {k: arrays[k][rows] for k in arrays.files})
+np.savez(out, **results)
+"""
+
+
+@pytest.fixture(scope="module")
+def tensorflow_alone(tmp_path_factory):
+    return BareEnvironment(tmp_path_factory.mktemp("bare") / "tensorflow", "tensorflow")
+
+
+@pytest.fixture(scope="module")
+def onnxruntime_alone(tmp_path_factory):
+    return BareEnvironment(tmp_path_factory.mktemp("bare") / "onnxruntime", "onnxruntime")
 
 
 def make(**arguments):
@@ -37,24 +66,33 @@ def make(**arguments):
     return model
 
 
-def read(folder, tmp_path, **arrays):
+def make_small(**arguments):
+    generator = uk.networks.ResMLPGenerator((8, 8, 1), 3, width=8, blocks=1)
+    potential = uk.networks.ResMLPPotential((8, 8, 1), width=8, blocks=1)
+    return uk.UOTM(generator, potential, **arguments)
+
+
+SOURCE = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
+LATENT = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
+
+
+def read(environment, reader, folder, tmp_path, **arrays):
     np.savez(tmp_path / "in.npz", **arrays)
-    script = [sys.executable, "-c", READER, folder, tmp_path / "in.npz", tmp_path / "out.npz"]
-    subprocess.run([str(part) for part in script], check=True)
-    return np.load(tmp_path / "out.npz")
+    printed = environment.run(reader, folder, tmp_path / "in.npz", tmp_path / "out.npz")
+    return np.load(tmp_path / "out.npz"), printed
 
 
-def test_saved_model_gives_the_average_generators_images(tmp_path):
+def test_saved_model_gives_the_average_generators_images(tmp_path, tensorflow_alone):
     model = make()
     folder = model.export(tmp_path / "exported", metadata={"score": 1.5})
-    source = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
-    latent = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
-    results = read(folder, tmp_path, source=source, latent=latent)
+    results, _ = read(
+        tensorflow_alone, TENSORFLOW_READER, folder, tmp_path, source=SOURCE, latent=LATENT
+    )
 
-    ours = model.transport(source, latent)
+    ours = model.transport(SOURCE, LATENT)
     np.testing.assert_allclose(results["served"], ours, atol=1e-5)
     np.testing.assert_allclose(results["one"], ours[:1], atol=1e-5)
-    raw = model.transport(source, latent, use_ema=False)
+    raw = model.transport(SOURCE, LATENT, use_ema=False)
     assert np.abs(raw - ours).max() > 1e-3  # so that the two could be told apart
     assert results["five"].shape == (5, 8, 8, 1)
     np.testing.assert_allclose(results["two"], results["five"][:2], atol=1e-5)
@@ -64,35 +102,121 @@ def test_saved_model_gives_the_average_generators_images(tmp_path):
     assert metadata["score"] == 1.5 and metadata["data_shape"] == [8, 8, 1]
 
 
-def test_a_model_of_a_data_set_has_no_sample(tmp_path):
-    model = make(source="data")
+def test_onnx_gives_the_average_generators_images(tmp_path, onnxruntime_alone):
+    model = make()
+    folder = model.export(tmp_path / "exported", format="onnx")
+    results, printed = read(
+        onnxruntime_alone, ONNX_READER, folder, tmp_path, source=SOURCE, latent=LATENT
+    )
+    ours = model.transport(SOURCE, LATENT)
+    np.testing.assert_allclose(results["served"], ours, atol=1e-5)
+    np.testing.assert_allclose(results["one"], ours[:1], atol=1e-5)
+    assert eval(printed) == {
+        "source": ["batch", 8, 8, 1],
+        "latent": ["batch", 3],
+        "output_0": ["batch", 8, 8, 1],
+    }
+    served = load_exported(folder)
+    np.testing.assert_allclose(served.call(SOURCE, LATENT), ours, atol=1e-5)
+    assert served.source_shape == (8, 8, 1) and served.latent_dim == 3 and served.gaussian
+
+
+def test_a_map_of_points_without_a_latent(tmp_path, onnxruntime_alone):
+    generator = uk.networks.ResMLPGenerator((2,), 0, width=8, blocks=1)
+    model = uk.UOTM(generator, uk.networks.ResMLPPotential((2,), width=8, blocks=1), source="data")
+    folder = model.export(tmp_path / "exported", format="onnx")
+    points = SOURCE.reshape(-1, 2)
+    results, _ = read(onnxruntime_alone, ONNX_READER, folder, tmp_path, source=points)
+    np.testing.assert_allclose(results["served"], model.transport(points), atol=1e-5)
+    assert not (folder / "samples.png").exists()
+
+
+def test_a_model_of_a_data_set_has_no_sample(tmp_path, tensorflow_alone):
+    model = make_small(source="data")
     folder = model.export(tmp_path / "exported")
-    zeros = np.zeros((1, 8, 8, 1), "float32"), np.zeros((1, 3), "float32")
-    assert "five" not in read(folder, tmp_path, source=zeros[0], latent=zeros[1])
+    results, _ = read(
+        tensorflow_alone, TENSORFLOW_READER, folder, tmp_path, source=SOURCE, latent=LATENT
+    )
+    assert "served" in results and "five" not in results
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "onnx"])
+def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
+    """The card's YAML can be read, and its Python gives samples of the shape that it says."""
+    folder = make_small().export(
+        tmp_path / "exported",
+        format,
+        metadata={
+            "data_set": "folder:a|b\nc",
+            "flags": {"tau": 0.001, "augment": None, "levels": [1, 2]},
+            "scores": {"FID": {"value": 12.345678, "samples": 100, "reference": "x|y"}},
+        },
+    )
+    card = (folder / "model_card.md").read_text()
+    _, head, text = card.split("---\n", 2)
+    head = yaml.safe_load(head)
+    assert head["datasets"] == ["folder:a|b\nc"] and head["metrics"] == ["FID"]
+    assert head["pipeline_tag"] == "unconditional-image-generation"
+    assert "| FID | 12.35 | 100 | x\\|y |" in text and "| `--levels` | 1,2 |" in text
+    program = text.split("```python\n")[1].split("```")[0].replace("FOLDER", str(folder))
+    program += "\nprint(np.shape(samples), np.asarray(samples).dtype)"
+    environment = tensorflow_alone
+    if format == "onnx":
+        environment = BareEnvironment(tmp_path / "onnx", "onnxruntime")
+    assert environment.run("import numpy as np\n" + program).endswith("(16, 8, 8, 1) float32\n")
+    assert (folder / "samples.png").stat().st_size > 100
 
 
 def test_what_is_there_is_kept(tmp_path, monkeypatch):
-    model = make()
+    model = make_small()
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("mine")
     with pytest.raises(uk.InputError, match="is there already"):
         model.export(kept)
-    with pytest.raises(uk.InputError, match="no SavedModel"):
+    with pytest.raises(uk.InputError, match="is no export"):
         model.export(kept, overwrite=True)
-    with pytest.raises(uk.InputError, match="must be one of savedmodel"):
+    with pytest.raises(uk.InputError, match="unknown format 'onxx'.*onnx"):
         model.export(tmp_path / "new", format="onxx")
+    with pytest.raises(uk.InputError, match="give a folder's name"):
+        model.export(tmp_path / "new.onnx", format="onnx")
 
     from uotm_keras import exporting
 
-    def fail(generator, folder, gaussian):
+    def fail(generator, folder, format, gaussian):
         (folder / "half").write_text("")
         raise OSError(28, "No space left on device")
 
-    (kept / "saved_model.pb").write_text("old")
-    for name in ("write_saved_model", "_write_by_tensorflow"):
+    (kept / "uotm_keras.json").write_text("old")
+    for name in ("write_artefact", "_write_by_tensorflow"):
         monkeypatch.setattr(exporting, name, fail)
     with pytest.raises(uk.InputError, match="No space left"):
         model.export(kept, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept"]
-    assert (kept / "saved_model.pb").read_text() == "old"
+    assert (kept / "uotm_keras.json").read_text() == "old"
+
+
+def test_damaged_exports_are_refused_in_a_sentence(tmp_path):
+    folder = make_small().export(tmp_path / "exported", format="onnx")
+    graph = folder / "model.onnx"
+    for content in (graph.read_bytes()[:500], b"", b"cos\nsystem\n(S'true'\ntR."):
+        graph.write_bytes(content)
+        with pytest.raises(uk.InputError, match="cannot be read as ONNX"):
+            load_exported(folder)
+    metadata = folder / "uotm_keras.json"
+    metadata.write_text(metadata.read_text()[:100])
+    with pytest.raises(uk.InputError, match="missing or damaged"):
+        load_exported(folder)
+
+
+@pytest.mark.parametrize("missing", ["tf2onnx", "onnx", "tensorflow"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
+    from uotm_keras import exporting
+
+    find_spec = exporting.find_spec
+    monkeypatch.setattr(
+        exporting, "find_spec", lambda name: None if name == missing else find_spec(name)
+    )
+    with pytest.raises(uk.InputError, match=f"needs {missing}, which lacks here: pip install"):
+        make_small().export(tmp_path / "exported", format="onnx")
+    assert not any(tmp_path.iterdir())

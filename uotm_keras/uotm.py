@@ -346,7 +346,7 @@ class UOTM(Sampling, keras.Model):
         return from_preset(cls, name, load_weights)
 
     def export(self, filepath, format: str = "savedmodel", **kwargs):
-        """Writes the averaged generator as a SavedModel, see `exporting.export`."""
+        """Writes the averaged generator as a SavedModel or as ONNX, see `exporting.export`."""
         from uotm_keras.exporting import export
 
         return export(self, filepath, format, **kwargs)

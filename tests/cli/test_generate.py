@@ -91,7 +91,7 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     assert json.loads((folder / "uotm_keras.json").read_text())["data_set"] == "digits"
     ours, served = tmp_path / "ours.npz", tmp_path / "served.npz"
     assert run(f"--run_dir={image_run}", "--seeds=3-7", f"--out={ours}") == 0
-    assert run(f"--saved_model={folder}", "--seeds=3-7", "--batch_size=2", f"--out={served}") == 0
+    assert run(f"--exported={folder}", "--seeds=3-7", "--batch_size=2", f"--out={served}") == 0
     difference = np.load(ours)["samples"].astype(int) - np.load(served)["samples"]
     assert np.abs(difference).max() <= 1
 
@@ -103,11 +103,11 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     whole = json.loads(metadata.read_text())
     for change, words in (
         ({"gaussian_source": False}, "transports a data set"),
-        ({"source_shape": "abc"}, "is no SavedModel"),
+        ({"source_shape": "abc"}, "is no export"),
     ):
         metadata.write_text(json.dumps({**whole, **change}))
         capsys.readouterr()
-        assert run(f"--saved_model={folder}", f"--out={tmp_path}/x.npz") == 2
+        assert run(f"--exported={folder}", f"--out={tmp_path}/x.npz") == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
     metadata.write_text(json.dumps(whole))
@@ -115,7 +115,7 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     graph = folder / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:200])
     capsys.readouterr()
-    assert run(f"--saved_model={folder}", f"--out={tmp_path}/x.npz") == 2
+    assert run(f"--exported={folder}", f"--out={tmp_path}/x.npz") == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "x.npz").exists()
 
@@ -123,10 +123,10 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "--run_dir and --saved_model"),
-        (["--run_dir=RUN", "--saved_model=x"], "--run_dir and --saved_model"),
-        (["--saved_model=nowhere"], "nowhere is no SavedModel"),
-        (["--saved_model=x", "--weights=raw"], "--weights is of a run"),
+        ([], "--run_dir, --exported and --preset"),
+        (["--run_dir=RUN", "--exported=x"], "--run_dir, --exported and --preset"),
+        (["--exported=nowhere"], "nowhere is no export"),
+        (["--exported=x", "--weights=raw"], "--weights is of a run: it needs --run_dir"),
         (["--run_dir=nowhere"], "holds no run"),
         (["--run_dir=RUN", "--seeds=3-1"], "3-1 must rise"),
         (["--run_dir=RUN", "--seeds=-1"], "'-1' is not a whole number"),
@@ -153,3 +153,107 @@ def test_bad_input(image_run, tmp_path, capsys, arguments, words):
     assert words in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
     assert (tmp_path / "FILE").read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """A run that transports digits to digits."""
+    from uotm_keras.cli.train import main
+
+    folder = tmp_path_factory.mktemp("translate") / "run"
+    flags = {
+        "run_dir": folder, "dataset": "digits", "source_dataset": "digits", "batch_size": 16,
+        "max_steps": 2, "generator": "resmlp", "width": 8, "blocks": 1, "latent_dim": 3,
+        "potential": "resmlp", "potential_width": 8, "potential_blocks": 1,
+    }  # fmt: skip
+    assert main([f"--{name}={value}" for name, value in flags.items()]) == 0
+    return folder
+
+
+def test_translation_writes_pairs(translator, tmp_path, capsys):
+    from uotm_keras import data
+    from uotm_keras.noise import sample_noise
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (8, 8), "uint8")).save(pictures / f"{i}.png")
+
+    def transport(**flags):
+        flags = {"run_dir": translator, "source": pictures, **flags}
+        return run(*(f"--{name}={value}" for name, value in flags.items()))
+
+    assert transport(out=tmp_path / "pairs.npz", seeds="4,7", batch_size=4) == 0
+    pairs = np.load(tmp_path / "pairs.npz")
+    assert list(pairs["names"][:3]) == [
+        "000000_seed_000004", "000000_seed_000007", "000001_seed_000004",
+    ]  # fmt: skip
+    before = np.stack([np.asarray(Image.open(pictures / f"{i}.png")) for i in range(3)])
+    np.testing.assert_array_equal(pairs["before"][..., 0], before.repeat(2, 0))
+    x = data.get(f"folder:{pictures}", channels=1).take(np.arange(3))
+    (z,) = sample_noise([(7, 0)] * 3, (3,))
+    moved = np.clip(np.rint((load_run(translator).model.transport(x, z) + 1) * 127.5), 0, 255)
+    np.testing.assert_allclose(pairs["samples"][1::2].astype(int), moved, atol=1)
+
+    assert transport(out=tmp_path / "folder", n=2) == 0
+    for side in ("before", "after"):
+        names = sorted(path.name for path in (tmp_path / "folder" / side).iterdir())
+        assert names == ["000000_seed_000000.png", "000001_seed_000000.png"]
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "folder/before/000001_seed_000000.png")), before[1]
+    )
+    assert transport(out=tmp_path / "grid.png", columns=5) == 0
+    assert Image.open(tmp_path / "grid.png").size == (4 * 50, 2 * 50)
+
+    exported = tmp_path / "exported"
+    assert export.main([f"--run_dir={translator}", f"--out={exported}"]) == 0
+    served = tmp_path / "served.npz"
+    arguments = [f"--exported={exported}", f"--source={pictures}", "--seeds=4,7"]
+    assert run(*arguments, f"--out={served}") == 0
+    difference = np.load(served)["samples"].astype(int) - pairs["samples"]
+    assert np.abs(difference).max() <= 1
+
+    for arguments, words in (
+        ([f"--run_dir={translator}"], "give --source, such as --source=digits"),
+        ([f"--exported={exported}"], "give --source"),
+        ([f"--run_dir={translator}", "--source=toy:moons"], "--source=toy:moons: toy:moons holds points"),
+        ([f"--run_dir={translator}", "--source=nowhere"], "--source=nowhere: "),
+        ([f"--run_dir={translator}", "--source=digits", "--interpolate=2"], "exclude each other"),
+        (["--preset=digits", "--source=digits"], "was trained from Gaussian noise"),
+    ):
+        capsys.readouterr()
+        assert run(*arguments, f"--out={tmp_path}/none.npz") == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+        assert not (tmp_path / "none.npz").exists()
+
+
+def test_a_preset_and_its_seeds(tmp_path, capsys):
+    import uotm_keras as uk
+
+    out = tmp_path / "digits.npz"
+    assert run("--preset=digits", "--seeds=2,5", f"--out={out}") == 0
+    model = uk.UOTM.from_preset("digits")
+    wanted = np.clip(np.rint((model.generate(1, seed=5) + 1) * 127.5), 0, 255)
+    np.testing.assert_allclose(np.load(out)["samples"][1:].astype(int), wanted, atol=1)
+    capsys.readouterr()
+    assert run("--preset=cifar10", f"--out={tmp_path}/x.npz") == 2
+    assert "no weights in the package" in capsys.readouterr().err
+
+
+def test_training_may_end_with_an_export(tiny, capsys, monkeypatch):
+    assert tiny.train(max_steps=4, export="savedmodel") == 0
+    metadata = json.loads((tiny.folder / "exported/uotm_keras.json").read_text())
+    assert metadata["training_step"] == 4 and metadata["flags"]["width"] == 8
+    assert "`--width` | 8" in (tiny.folder / "exported/model_card.md").read_text()
+    assert f"is in {tiny.folder}/exported" in capsys.readouterr().out
+    assert tiny.train(max_steps=6, export="savedmodel") == 0
+    metadata = json.loads((tiny.folder / "exported/uotm_keras.json").read_text())
+    assert metadata["training_step"] == 6
+
+    from uotm_keras import exporting
+
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    assert tiny.train(max_steps=8, export="onnx") == 2
+    assert "needs tensorflow, which lacks" in capsys.readouterr().err

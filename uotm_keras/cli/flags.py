@@ -14,7 +14,7 @@ from uotm_keras.errors import InputError
 OPERATIONAL = frozenset(
     "run_dir data_dir max_steps log_every checkpoint_every sample_every grid_size "
     "num_workers resume jit_compile eval_every eval_samples eval_metrics keep_best "
-    "inception_weights".split()
+    "inception_weights export".split()
 )
 """Flags that may change when a run goes on: they do not change what is computed."""
 
@@ -75,6 +75,11 @@ def _run(c: Command) -> None:
         "Steps between two pictures of samples; 0 leaves only the one at the end.",
     )  # fmt: skip
     c.add("grid_size", WholeNumber(1, 64), 8, "Rows and columns of those pictures.")
+    c.add(
+        "export", Choice("none", "savedmodel", "onnx"), "none",
+        "Also writes the averaged generator of the end to RUN_DIR/exported, as the command\n"
+        "python -m uotm_keras export does.",
+    )  # fmt: skip
     c.add(
         "seed", WholeNumber(0, 2**32 - 1), 0,
         "Of the weights, the noise and the order of the data.",

@@ -1,56 +1,71 @@
-"""The sampling command: images of a run or of a SavedModel, one seed one image."""
+"""The sampling command: a generator's images, one seed one image, or a data set transported."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from uotm_keras.cli.entry import run_command
+from uotm_keras.cli.generators import SOURCES, Generator, open_generator
 from uotm_keras.cli.parsing import Choice, Command, Text, WholeNumber
+from uotm_keras.cli.results import Batch, check_target, write_results
 from uotm_keras.cli.runs import add_checkpoint_flag
 from uotm_keras.errors import InputError
 from uotm_keras.noise import MAX_SEED, sample_noise
-
-_WRITERS = 4
 
 USAGE = """\
 Draws samples of a trained generator. One seed is one image, whatever the batch size.
 
     python generate.py --run_dir=runs/digits --n=64 --out=grid.png
-    python generate.py --run_dir=runs/digits --seeds=0-999 --out=samples
-    python generate.py --saved_model=exported --seeds=3,7,10-20 --out=samples.npz
+    python generate.py --preset=digits --seeds=0-999 --out=samples
+    python generate.py --exported=digits_model --seeds=3,7,10-20 --out=samples.npz
     python generate.py --run_dir=runs/digits --seeds=1,2,3 --interpolate=8 --out=ways.png
+    python generate.py --run_dir=runs/thin_to_bold --source=my_images --out=translated
 
-Give --run_dir or --saved_model. Exit codes: 0 done; 2 a flag or a file is wrong; 130
-interrupted."""
+Give one of --run_dir, --exported and --preset. A model that was trained with a data set as
+its source needs --source, and gives each of its examples once for each seed. Exit codes:
+0 done; 2 a flag or a file is wrong; 130 interrupted."""
 
 
 def command() -> Command:
     """The flags of this command."""
     c = Command(USAGE)
-    c.group("Flags")
+    c.group("The generator")
     c.add("run_dir", Text("the path of a folder"), None, "A run of train.py.")
     add_checkpoint_flag(c)
     c.add("weights", Choice("ema", "raw"), "ema", "Of the run: the average's, or the last.")
-    c.add("saved_model", Text("the path of a folder"), None, "An export; needs TensorFlow.")
-    c.add("n", WholeNumber(1, 10_000_000), 16, "Draws the seeds 0 to n - 1.")
+    c.add(
+        "exported", Text("the path of a folder"), None,
+        "What the export command wrote; needs TensorFlow, or onnxruntime for ONNX.",
+    )  # fmt: skip
+    c.add("preset", Text("the name of a preset with weights"), None, "digits has some.")
+    c.group("What to draw")
+    c.add(
+        "n", WholeNumber(1, 10_000_000), None,
+        "Draws the seeds 0 to n - 1 (16 of them); of --source, takes the first n (all).",
+    )  # fmt: skip
     c.add(
         "seeds", Text("whole numbers and ranges such as 0-999, separated by commas"), None,
-        "Which seeds to draw, instead of --n.",
+        "Which seeds to draw, instead of --n; with --source, of the latents (0).",
     )  # fmt: skip
     c.add(
         "interpolate", WholeNumber(0, 1000), 0,
         "Samples on the way from each seed to the next, on a great circle of the noise.",
     )  # fmt: skip
+    c.add(
+        "source", Text("a data set as for train.py, or a folder of images"), None,
+        "Transports these examples, and writes them beside what became of them.",
+    )  # fmt: skip
+    c.add("data_dir", Text("the path of a folder"), None, "Where TFDS keeps its data.")
     c.add("batch_size", WholeNumber(1, 100_000), 64, "Samples a call of the generator.")
+    c.group("Where to")
     c.add("columns", WholeNumber(1, 1000), 8, "Images a row of a grid.")
     c.add(
         "out", Text("the path of a folder, a .png or an .npz file"), "samples",
-        "A folder takes a PNG a sample; .png one grid; .npz uint8 images, or float32 points,\n"
-        "under `samples`, with their names, which hold the seeds, under `names`.",
+        "A folder takes a PNG a sample (with --source in before/ and after/); .png one grid\n"
+        "(pairs side by side); .npz uint8 images, or float32 points, under `samples` and\n"
+        "`before`, with their names, which hold the seeds, under `names`.",
     )  # fmt: skip
     return c
 
@@ -76,15 +91,21 @@ def parse(arguments: Sequence[str]) -> dict:
         InputError: a flag is unknown, has a bad value, or does not go with another.
     """
     flags, given = command().parse(arguments), command().given(arguments)
-    if (flags["run_dir"] is None) == (flags["saved_model"] is None):
-        raise InputError("give one of the flags --run_dir and --saved_model.")
-    if flags["saved_model"] is not None:
+    if sum(flags[name] is not None for name in SOURCES) != 1:
+        raise InputError("give one of the flags --run_dir, --exported and --preset.")
+    if flags["run_dir"] is None:
         for name in ("checkpoint", "weights"):
             if name in given:
-                raise InputError(f"flag --{name} is of a run, not of --saved_model.")
-    if "n" in given and "seeds" in given:
+                raise InputError(f"flag --{name} is of a run: it needs --run_dir.")
+    transported = flags["source"] is not None
+    if "n" in given and "seeds" in given and not transported:
         raise InputError("flags --n and --seeds exclude each other: give one.")
-    flags["seeds"] = parse_seeds(flags["seeds"]) if flags["seeds"] else list(range(flags["n"]))
+    if flags["interpolate"] and transported:
+        raise InputError("flags --interpolate and --source exclude each other: give one.")
+    if flags["seeds"]:
+        flags["seeds"] = parse_seeds(flags["seeds"])
+    else:
+        flags["seeds"] = [0] if transported else list(range(flags["n"] or 16))
     if flags["interpolate"] and len(flags["seeds"]) < 2:
         raise InputError("flag --interpolate needs two seeds or more.")
     return flags
@@ -114,66 +135,25 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-class _Generator(NamedTuple):
-    """T(x, z) as a function of arrays, and the shapes of its arguments."""
-
-    call: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    source_shape: tuple[int, ...]
-    latent_dim: int
-
-
 def _generate(flags: dict) -> int:
-    out = Path(flags["out"]).expanduser()
-    if out.suffix in (".png", ".npz") and out.is_dir():
-        raise InputError(f"flag --out={out} is a folder: give a file, or another name.")
-    if out.suffix not in (".png", ".npz") and out.exists() and not out.is_dir():
-        raise InputError(f"flag --out={out} is a file: accepted are a folder, .png and .npz.")
-    generator = _open_saved_model(flags) if flags["saved_model"] else _open_run(flags)
-    labels, batches, count = _samples(generator, flags)
+    out = check_target(flags["out"])
+    generator = open_generator(flags)
+    samples = _transported if flags["source"] else _drawn
+    batches, count = samples(generator, flags)
     before = time.perf_counter()
-    _write(labels, _with_progress(batches, count), out, flags["columns"])
+    write_results(_with_progress(batches, count), out, flags["columns"])
     seconds = time.perf_counter() - before
     print(f"{count} samples in {out} ({count / seconds:.1f} a second, the first call included).")
     return 0
 
 
-def _open_run(flags: dict) -> _Generator:
-    from uotm_keras import backend
-    from uotm_keras.cli.runs import load_run
-
-    backend.prepare_command()
-    model = load_run(flags["run_dir"], checkpoint=flags["checkpoint"]).model
-    if model.source == "data":
-        raise InputError(
-            f"flag --run_dir={flags['run_dir']}: this run transports a data set and has no noise "
-            "to draw from."
-        )
-
-    def call(source, latent):
-        return model.transport(source, latent, flags["weights"] == "ema", flags["batch_size"])
-
-    return _Generator(call, model.source_shape, model.latent_dim or 0)
-
-
-def _open_saved_model(flags: dict) -> _Generator:
-    from uotm_keras.exporting import load_saved_model
-
-    served = load_saved_model(flags["saved_model"])
-    if not served.gaussian:
-        raise InputError(
-            f"flag --saved_model={flags['saved_model']}: this model transports a data set and "
-            "has no noise to draw from."
-        )
-    return _Generator(served.call, served.source_shape, served.latent_dim or 0)
-
-
-def _samples(generator: _Generator, flags: dict):
-    """(a name for each sample, batches of samples, their number)."""
+def _drawn(generator: Generator, flags: dict) -> tuple[Iterator[Batch], int]:
+    """Samples of noise, a batch at a time, and their number."""
     seeds, size = flags["seeds"], flags["batch_size"]
     shapes = generator.source_shape, (generator.latent_dim,)
     between = flags["interpolate"]
     if not between:
-        labels = [f"seed_{seed:06d}" for seed in seeds]
+        names = [f"seed_{seed:06d}" for seed in seeds]
 
         def noise(start):
             keys = [(seed, 0) for seed in seeds[start : start + size]]
@@ -181,15 +161,61 @@ def _samples(generator: _Generator, flags: dict):
     else:
         ends = sample_noise([(seed, 0) for seed in seeds], *shapes)
         ways = [great_circle(array, between) for array in ends]
-        labels = [
+        names = [
             f"way_{i:06d}_from_{seeds[i // (between + 1)]}" for i in range(len(ways[0]))
         ]  # fmt: skip
 
         def noise(start):
             return [way[start : start + size] for way in ways]
 
-    starts = range(0, len(labels), size)
-    return labels, (generator.call(*noise(start)) for start in starts), len(labels)
+    starts = range(0, len(names), size)
+    batches = (
+        Batch(names[start : start + size], generator.call(*noise(start))) for start in starts
+    )
+    return batches, len(names)
+
+
+def _transported(generator: Generator, flags: dict) -> tuple[Iterator[Batch], int]:
+    """Examples of --source and what became of them, a batch at a time, and their number."""
+    source, seeds, size = _open_source(generator, flags), flags["seeds"], flags["batch_size"]
+    count = min(flags["n"] or len(source), len(source))
+    (latents,) = sample_noise([(seed, 0) for seed in seeds], (generator.latent_dim,))
+
+    def batches():
+        for start in range(0, count * len(seeds), size):
+            rows = np.arange(start, min(start + size, count * len(seeds)))
+            examples, which = rows // len(seeds), rows % len(seeds)
+            x = source.take(examples)
+            names = [
+                f"{example:06d}_seed_{seeds[i]:06d}"
+                for example, i in zip(examples, which, strict=True)
+            ]
+            yield Batch(names, generator.call(x, latents[which]), x)
+
+    return batches(), count * len(seeds)
+
+
+def _open_source(generator: Generator, flags: dict):
+    from uotm_keras import data
+
+    name, shape = flags["source"], generator.source_shape
+    folder = Path(name).expanduser()
+    height, channels = (shape[0], shape[-1]) if len(shape) == 3 else (None, None)
+    try:
+        source = data.get(
+            f"folder:{folder}" if folder.is_dir() else name,
+            image_size=height,
+            channels=channels,
+            data_dir=flags["data_dir"],
+        )
+    except InputError as error:
+        raise InputError(f"flag --source={name}: {error}") from None
+    if tuple(source.shape) != tuple(shape):
+        raise InputError(
+            f"flag --source={name} holds examples of shape {tuple(source.shape)}: this model "
+            f"transports {tuple(shape)}."
+        )
+    return source
 
 
 def great_circle(ends: np.ndarray, between: int) -> np.ndarray:
@@ -222,70 +248,11 @@ def great_circle(ends: np.ndarray, between: int) -> np.ndarray:
     return np.stack(points).astype("float32").reshape(-1, *ends.shape[1:])
 
 
-def _with_progress(batches: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
+def _with_progress(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
     from uotm_keras.cli.report import Bars
 
     with Bars() as bars:
         advance = bars.bar("samples", count)
         for batch in batches:
-            advance(len(batch))
+            advance(len(batch.samples))
             yield batch
-
-
-# --- writing ------------------------------------------------------------------------------
-
-
-def _write(labels: list[str], batches: Iterator[np.ndarray], out: Path, columns: int) -> None:
-    if out.suffix in (".png", ".npz"):
-        samples = np.concatenate(list(batches))
-        if out.suffix == ".png":
-            from uotm_keras.training.sample_grids import save_picture
-
-            save_picture(samples, out, columns)
-        else:
-            _write_npz(labels, samples, out)
-        return
-    # The device goes on while the files are compressed and written.
-    with ThreadPoolExecutor(_WRITERS) as pool:
-        waiting: list[Future] = []
-        start = 0
-        for batch in batches:
-            if batch.ndim != 4:
-                raise InputError(
-                    f"flag --out={out}: samples of shape {batch.shape[1:]} are no images; "
-                    "accepted are a .png (a scatter plot) and an .npz."
-                )
-            names = labels[start : start + len(batch)]
-            start += len(batch)
-            for future in waiting:
-                future.result()
-            waiting = [
-                pool.submit(_write_png, image, out / f"{name}.png")
-                for name, image in zip(names, _as_uint8(batch), strict=True)
-            ]
-        for future in waiting:
-            future.result()
-
-
-def _as_uint8(images: np.ndarray) -> np.ndarray:
-    from uotm_keras.metrics.extractors import to_uint8
-
-    return to_uint8(images, (-1.0, 1.0))
-
-
-def _write_png(image: np.ndarray, path: Path) -> None:
-    from PIL import Image
-
-    from uotm_keras.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(temporary)
-
-
-def _write_npz(labels: list[str], samples: np.ndarray, path: Path) -> None:
-    from uotm_keras.files import atomic_path
-
-    if samples.ndim == 4:
-        samples = _as_uint8(samples)
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, samples=samples, names=np.array(labels))

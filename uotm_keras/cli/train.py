@@ -34,10 +34,13 @@ def _train(flags: dict) -> int:
     from uotm_keras import backend
     from uotm_keras.cli import build
     from uotm_keras.cli.scores import score_generator
+    from uotm_keras.exporting import require_packages
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
     from uotm_keras.training.run_directory import RunDirectory
 
+    if flags["export"] != "none":
+        require_packages(flags["export"])  # before hours of training
     directory = RunDirectory(flags["run_dir"])
     exists = directory.check(flags, keras.backend.backend(), train_flags.OPERATIONAL)
     checkpoints = Checkpoints(directory.checkpoints)
@@ -47,6 +50,7 @@ def _train(flags: dict) -> int:
             f"{directory.path} is finished: it has reached step {start} of "
             f"--max_steps={flags['max_steps']}; a larger --max_steps goes on."
         )
+        _export(flags)
         return 0
 
     backend.prepare_command()
@@ -89,7 +93,16 @@ def _train(flags: dict) -> int:
     _say(_conclusion(directory, step, scores and scores.best))
     if data.target.report() != told:  # files that failed only when they were decoded
         _say(data.target.report())
+    _export(flags)
     return 0
+
+
+def _export(flags: dict) -> None:
+    from uotm_keras.cli.export import export_run
+
+    if flags["export"] != "none":
+        out = f"{flags['run_dir']}/exported"
+        _say(export_run(flags["run_dir"], "newest", out, flags["export"], overwrite=True))
 
 
 def _say(text: str) -> None:

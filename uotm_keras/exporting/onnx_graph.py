@@ -1,0 +1,54 @@
+"""The ONNX graph; see `uotm_keras.exporting`."""
+
+import logging
+from pathlib import Path
+
+import keras
+
+from uotm_keras.errors import InputError
+from uotm_keras.exporting.saved_model import serving_function, serving_signature
+
+FILE = "model.onnx"
+OPSET = 18
+"""Read by ONNX Runtime from 1.14 on."""
+
+
+def write_onnx(generator: keras.Model, folder: Path) -> None:
+    """Writes `model.onnx` into `folder`; on the TensorFlow backend only.
+
+    Args:
+        generator: a built Keras model of one or two inputs.
+        folder: exists.
+
+    Raises:
+        InputError: an operation of the network has no ONNX form.
+    """
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    signature = serving_signature(generator)
+    function = tf.function(serving_function(generator), input_signature=signature)
+    try:
+        graph, _ = tf2onnx.convert.from_function(function, signature, opset=OPSET)
+    except ValueError as error:  # an operation that it does not know
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"this generator has no ONNX form: {reason}.") from error
+    _name_ends(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(folder / FILE))
+
+
+def _name_ends(model) -> None:
+    """Calls the output `output_0` and every batch dimension `batch`."""
+    graph = model.graph
+    (output,) = graph.output
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == output.name:
+                    names[i] = "output_0"
+    output.name = "output_0"
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"

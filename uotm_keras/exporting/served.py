@@ -1,0 +1,97 @@
+"""Exports read back: what `uotm_keras.exporting.export` wrote, as a function of arrays."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from uotm_keras.errors import InputError
+
+METADATA = "uotm_keras.json"
+
+
+class ServedGenerator(NamedTuple):
+    """The generator of an export: T(x, z) of float32 arrays, and their shapes."""
+
+    call: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    source_shape: tuple[int, ...]
+    latent_dim: int | None
+    data_shape: tuple[int, ...]
+    gaussian: bool
+
+
+def load_exported(path: str | os.PathLike) -> ServedGenerator:
+    """Opens what `export` wrote, on any backend.
+
+    A SavedModel needs TensorFlow, an ONNX graph onnxruntime (the extra `onnx`).
+
+    Raises:
+        InputError: no such export, a damaged one, or a package that lacks.
+    """
+    path = Path(path)
+    try:
+        description = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        source_shape, data_shape = (
+            tuple(int(n) for n in description[name]) for name in ("source_shape", "data_shape")
+        )
+        latent_dim = description["latent_dim"]
+        latent_dim = None if latent_dim is None else int(latent_dim)
+        gaussian = bool(description["gaussian_source"])
+        opened = {"savedmodel": _saved_model, "onnx": _onnx}[
+            description.get("format", "savedmodel")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no export of uotm_keras: {METADATA} is missing or damaged."
+        ) from error
+    run = opened(path)
+
+    def call(source: np.ndarray, latent: np.ndarray | None = None) -> np.ndarray:
+        inputs = {"source": np.asarray(source, "float32")}
+        if latent_dim is not None:
+            inputs["latent"] = np.asarray(latent, "float32")
+        return run(inputs)
+
+    return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian)
+
+
+def _saved_model(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    try:
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(path)).signatures["serve"]
+    except ImportError as error:
+        raise InputError(f"{path} is a SavedModel, which needs TensorFlow: {error}.") from error
+    except Exception as error:  # TensorFlow's own kinds, for truncated and missing files
+        raise InputError(f"{path} cannot be read as a SavedModel: {_first_line(error)}.") from error
+
+    return lambda inputs: serve(
+        **{name: tf.constant(array) for name, array in inputs.items()}
+    )["output_0"].numpy()  # fmt: skip
+
+
+def _onnx(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    file = path / "model.onnx"
+    try:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(
+            str(file), options, providers=onnxruntime.get_available_providers()
+        )
+    except ImportError as error:
+        raise InputError(
+            f"{path} is an ONNX export, which needs onnxruntime ({error}): "
+            "pip install 'uotm_keras[onnx]'."
+        ) from error
+    except Exception as error:  # onnxruntime's own kinds
+        raise InputError(f"{file} cannot be read as ONNX: {_first_line(error)}.") from error
+    return lambda inputs: session.run(["output_0"], inputs)[0]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
