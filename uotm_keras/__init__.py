@@ -16,6 +16,7 @@ if backend_fault() is None:
     with quiet_commands():
         from uotm_keras import convert, data, metrics, networks, optimizers, presets
         from uotm_keras.objective import costs, divergences, penalties, schedules
+        from uotm_keras.sjko import SJKO
         from uotm_keras.uotm import UOTM
 else:
     # The commands must come far enough to say it in one sentence; anybody else gets it here.
@@ -24,6 +25,7 @@ else:
 
 
 __all__ = [
+    "SJKO",
     "UOTM",
     "InputError",
     "__version__",

@@ -7,6 +7,7 @@ from keras import ops
 
 from uotm_keras.errors import InputError
 from uotm_keras.noise import check_seed, sample_noise
+from uotm_keras.objective import divergences
 
 
 class Sampling:
@@ -107,4 +108,5 @@ class Sampling:
             self.potential.predict_on_batch(data[start : start + batch_size])
             for start in range(0, len(data), batch_size)
         ]
-        return np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])
+        values = np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])
+        return ops.convert_to_numpy(divergences.potential_values(self._divergences()[1], values))

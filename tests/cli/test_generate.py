@@ -217,7 +217,10 @@ def test_translation_writes_pairs(translator, tmp_path, capsys):
     for arguments, words in (
         ([f"--run_dir={translator}"], "give --source, such as --source=digits"),
         ([f"--exported={exported}"], "give --source"),
-        ([f"--run_dir={translator}", "--source=toy:moons"], "--source=toy:moons: toy:moons holds points"),
+        (
+            [f"--run_dir={translator}", "--source=toy:moons"],
+            "--source=toy:moons: toy:",
+        ),
         ([f"--run_dir={translator}", "--source=nowhere"], "--source=nowhere: "),
         ([f"--run_dir={translator}", "--source=digits", "--interpolate=2"], "exclude each other"),
         (["--preset=digits", "--source=digits"], "was trained from Gaussian noise"),

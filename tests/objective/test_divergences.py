@@ -8,7 +8,8 @@ from scipy.optimize import minimize_scalar
 
 import uotm_keras as uk
 
-ALL = ["kl", "chi2", "softplus", "softplus_plain", "balanced"]
+SMOOTH = ["kl", "chi2", "softplus", "softplus_plain", "balanced"]
+ALL = [*SMOOTH, "jsd"]
 values = st.floats(-6, 6, width=32)
 alphas = st.floats(0.1, 10)
 
@@ -59,7 +60,7 @@ def test_convex_and_non_decreasing(name, a, b, weight, alpha):
     assert at_middle <= weight * at_low + (1 - weight) * at_high + tolerance
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SMOOTH)
 @settings(max_examples=40, deadline=None)
 @given(s=values, alpha=alphas)
 def test_derivative_is_the_slope(name, s, alpha):
@@ -73,7 +74,34 @@ def test_derivative_is_the_slope(name, s, alpha):
     assert abs(slope - exact) < h * (curvature + 1) + 1e-3 * (1 + abs(exact))
 
 
-@pytest.mark.parametrize("name", ["kl", "chi2", "softplus"])
+def test_jensen_shannon_is_the_gan():
+    """Values, slope, and that with v = softplus(w) − log 2 the losses are softplus(±w)."""
+    divergence = uk.divergences.get("jsd")
+    s = np.array([-5, -1, 0, 0.3, 0.6], "float32")
+    np.testing.assert_allclose(conjugate(divergence, s), -np.log(2 - np.exp(s)), atol=1e-5)
+    np.testing.assert_allclose(derivative(divergence, s), np.exp(s) / (2 - np.exp(s)), 1e-4)
+    for r in (0.2, 1.0, 3.0):  # Ψ is the conjugate of Ψ*
+        supremum = -minimize_scalar(
+            lambda s, r=r: -np.log(2 - np.exp(s)) - s * r, bounds=(-20, 0.69), method="bounded"
+        ).fun
+        psi = r * np.log(r) - (1 + r) * np.log((1 + r) / 2)
+        np.testing.assert_allclose(supremum, psi, atol=1e-4)
+    w = ops.convert_to_tensor(np.linspace(-6, 8, 15), "float32")
+    v = uk.divergences.potential_values(divergence, w)
+    real = ops.convert_to_numpy(divergence.conjugate(-v))
+    w = np.linspace(-6, 8, 15)
+    np.testing.assert_allclose(real, np.logaddexp(0, -w) - np.log(2), atol=2e-4)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(v), np.logaddexp(0, w) - np.log(2), atol=1e-5
+    )  # fmt: skip
+    assert np.isfinite(conjugate(divergence, [2.0, 50.0])).all()
+    scaled = uk.divergences.potential_values(divergence.scaled(2.0), ops.convert_to_tensor(2 * w))
+    np.testing.assert_allclose(ops.convert_to_numpy(scaled), 2 * ops.convert_to_numpy(v), 1e-5)
+    kl = uk.divergences.get("kl").scaled(2.0)
+    np.testing.assert_array_equal(uk.divergences.potential_values(kl, w), w)
+
+
+@pytest.mark.parametrize("name", ["kl", "chi2", "softplus", "jsd"])
 def test_large_alpha_tends_to_balanced(name):
     s = np.linspace(-2, 2, 5).astype("float32")
     np.testing.assert_allclose(conjugate(uk.divergences.get(name).scaled(1e3), s), s, atol=5e-3)

@@ -21,6 +21,7 @@ from uotm_keras.networks import (
 from uotm_keras.noise import sample_noise
 from uotm_keras.objective import costs, penalties, schedules
 from uotm_keras.optimizers import Adam
+from uotm_keras.sjko import SJKO
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.sample_grids import save_picture
 from uotm_keras.uotm import UOTM
@@ -105,11 +106,19 @@ def build_model(flags: Mapping, shape: tuple[int, ...], steps_per_epoch: int) ->
     keras.config.set_dtype_policy(flags["dtype_policy"])
     # Keras's initializers draw their seeds here. Its own set_random_seed imports TensorFlow.
     random.seed(flags["seed"])
-    model = UOTM(
+    if flags.get("jko_step_size"):
+        kind = SJKO
+        method = {"step_size": flags["jko_step_size"], "phase_steps": flags["jko_phase_steps"]}
+    else:
+        kind = UOTM
+        method = {
+            "cost": costs.Quadratic(flags["tau"]),
+            "source_divergence": flags["source_divergence"],
+        }
+    model = kind(
         _network("generator", _GENERATORS, flags, shape),
         _network("potential", _POTENTIALS, flags, shape),
-        cost=costs.Quadratic(flags["tau"]),
-        source_divergence=flags["source_divergence"],
+        **method,
         target_divergence=flags["target_divergence"],
         gradient_penalty=_penalty(flags),
         pairing=flags["pairing"],
@@ -221,7 +230,8 @@ def sample_saver(flags: Mapping, data: Data, directory: RunDirectory):
         rng = np.random.default_rng(flags["seed"])
         return source.take(rng.permutation(len(source))[:count])
 
-    save_picture(some(data.target), directory.samples / "real.png", columns)
+    real = some(data.target)
+    save_picture(real, directory.samples / "real.png", columns)
     sources = None
     if data.source is not None:
         sources = some(data.source)
@@ -234,6 +244,6 @@ def sample_saver(flags: Mapping, data: Data, directory: RunDirectory):
             keys = [(flags["seed"], i) for i in range(len(sources))]
             (latent,) = sample_noise(keys, (model.latent_dim or 0,))
             samples = model.transport(sources, latent)
-        save_picture(samples, directory.samples / f"step_{step:06d}.png", columns)
+        save_picture(samples, directory.samples / f"step_{step:06d}.png", columns, real)
 
     return save

@@ -18,7 +18,7 @@ OPERATIONAL = frozenset(
 )
 """Flags that may change when a run goes on: they do not change what is computed."""
 
-DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "balanced")
+DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "balanced")
 METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
 ON_OFF = Choice("on", "off")
 
@@ -209,15 +209,24 @@ def _networks(c: Command) -> None:
 
 def _objective(c: Command) -> None:
     c.group("Objective")
-    for name, marginal in (("source_divergence", "source's"), ("target_divergence", "data's")):
+    for name, marginal, accepted in (
+        ("source_divergence", "source's", [d for d in DIVERGENCES if d != "jsd"]),
+        ("target_divergence", "data's", DIVERGENCES),
+    ):
         c.add(
-            name, Choice(*DIVERGENCES), "kl",
+            name, Choice(*accepted), "kl",
             f"How the {marginal} marginal is relaxed; balanced does not. Paper: kl.",
         )  # fmt: skip
     c.add(
         "tau", Number(0), 1e-3,
         "Weight of the cost ‖x − T(x)‖²; 0 leaves no transport. Paper: 1e-3 / 1e-5.",
     )  # fmt: skip
+    c.add(
+        "jko_step_size", Number(0), 0.0,
+        "h of S-JKO: the cost ‖T_old(x) − T(x)‖²/(2·h·dim), instead of --tau's, is measured\n"
+        "to the map of the phase before; 0 is plain UOTM. Paper: 0.",
+    )  # fmt: skip
+    c.add("jko_phase_steps", WholeNumber(1), 10000, "S-JKO: steps a phase.")
     c.add("r1_gamma", Number(0), 0.2, "Weight γ of R1; 0 is none. Paper: 0.2 / 5.")
     c.add(
         "wgan_gp_weight", Number(0), 0.0,
@@ -284,6 +293,11 @@ def _check_together(values: dict) -> None:
         raise InputError(
             f"flags --r1_gamma={values['r1_gamma']:g} and "
             f"--wgan_gp_weight={values['wgan_gp_weight']:g} exclude each other: set one to 0."
+        )
+    if values["jko_step_size"] and values["source_divergence"] != "balanced":
+        raise InputError(
+            f"flag --source_divergence={values['source_divergence']} must be balanced with "
+            f"--jko_step_size={values['jko_step_size']:g}."
         )
     if values["alpha_schedule"] != "none" and values["alpha_warmup"] >= values["alpha_until"]:
         raise InputError(

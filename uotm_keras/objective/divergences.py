@@ -90,6 +90,33 @@ class Softplus(Divergence):
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
+class JensenShannon(Divergence):
+    """Jensen–Shannon: Ψ(r) = r·log r − (1 + r)·log((1 + r)/2), Ψ*(s) = −log(2 − eˢ).
+
+    Ψ* is finite for s < log 2 only, and is continued by its tangent from log 2 − 1e-6 on.
+    As the target's divergence it keeps the potential above −log 2: v = softplus(w) − log 2
+    of the network's value w, with which the losses are those of the non-saturating GAN
+    (f-GAN, Nowozin et al. 2016; the JSD variant of S-JKO, arXiv 2402.05443).
+    """
+
+    _END = math.log(2.0) - 1e-6
+    _SLOPE = -0.5 * math.exp(_END) / math.expm1(-1e-6)
+
+    def conjugate(self, s):
+        inside = ops.minimum(s, self._END)
+        curve = -math.log(2.0) - ops.log(-ops.expm1(inside - math.log(2.0)))
+        return curve + self._SLOPE * ops.relu(s - self._END)
+
+    def conjugate_derivative(self, s):
+        inside = ops.minimum(s, self._END)
+        return -0.5 * ops.exp(inside) / ops.expm1(inside - math.log(2.0))
+
+    def potential(self, values):
+        """See `potential_values`."""
+        return ops.softplus(values) - math.log(2.0)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
 class Balanced(Divergence):
     """The hard marginal: Ψ = 0 at r = 1 and ∞ elsewhere, Ψ*(s) = s."""
 
@@ -119,6 +146,10 @@ class Scaled(Divergence):
     def conjugate_derivative(self, s):
         return self.divergence.conjugate_derivative(s / self.alpha)
 
+    def potential(self, values):
+        """See `potential_values`."""
+        return self.alpha * potential_values(self.divergence, values / self.alpha)
+
     def get_config(self) -> dict:
         return {
             "divergence": keras.saving.serialize_keras_object(self.divergence),
@@ -135,6 +166,7 @@ NAMES = {
     "chi2": ChiSquared,
     "softplus": Softplus,
     "softplus_plain": lambda: Softplus(normalized=False),
+    "jsd": JensenShannon,
     "balanced": Balanced,
 }
 
@@ -155,3 +187,13 @@ def get(identifier: "str | Divergence") -> Divergence:
         f"divergence={identifier!r} must be one of {', '.join(NAMES)} or an object with "
         "conjugate(s) and conjugate_derivative(s)."
     )
+
+
+def potential_values(divergence: Divergence, values):
+    """The potential v of a network's values.
+
+    Most divergences take every value. One whose Ψ*(−v) is not finite everywhere has a
+    method `potential(values)` that keeps v where it is.
+    """
+    plain = divergence.divergence if isinstance(divergence, Scaled) else divergence
+    return divergence.potential(values) if hasattr(plain, "potential") else values
