@@ -9,7 +9,7 @@ from uotm_keras.errors import unknown_name
 COMMANDS = {
     name: f"uotm_keras.cli.{name}"
     for name in ("digits", "evaluate", "export", "generate", "outliers", "train")
-}
+} | {"report": "uotm_keras.cli.run_page"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

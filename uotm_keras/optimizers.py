@@ -1,4 +1,4 @@
-"""The paper's Adam, and two optimizers seen as one by Keras's trainer."""
+"""The paper's Adam, two optimizers seen as one by Keras's trainer, and its means of losses."""
 
 import keras
 from keras import ops
@@ -85,3 +85,19 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     def get_config(self):
         return {}
+
+
+class ReplicatedMean(keras.metrics.Mean):
+    """A mean of values that are the whole batch's and so the same on each replica.
+
+    Keras's own sums over the replicas whenever it is read, which on several hosts all
+    must do at once; this one is a plain variable, which one process may read and save.
+    """
+
+    def add_variable(self, shape, initializer, dtype=None, aggregation=None, name=None):
+        with keras.name_scope(self.name):
+            variable = keras.Variable(
+                keras.initializers.get(initializer), shape, dtype, trainable=False, name=name
+            )
+        self._tracker.add_to_store("variables", variable)
+        return variable

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from keras import ops
 
+from uotm_keras.backend import distribution
 from uotm_keras.errors import InputError
 from uotm_keras.noise import check_seed, sample_noise
 from uotm_keras.objective import divergences
@@ -82,7 +83,7 @@ class Sampling:
         network = self.ema_generator if use_ema else self.generator
         missing = [(0, batch_size - len(source))]
         inputs = [np.pad(a, missing + [(0, 0)] * (a.ndim - 1)) for a in (source, latent)]
-        outputs = network.predict_on_batch(inputs[0] if self.latent_dim is None else inputs)
+        outputs = distribution.predict(network, inputs[0] if self.latent_dim is None else inputs)
         return np.asarray(outputs, "float32")[: len(source)]
 
     # --- what the optimum says of the data ----------------------------------------------
@@ -105,7 +106,7 @@ class Sampling:
 
     def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
         values = [
-            self.potential.predict_on_batch(data[start : start + batch_size])
+            distribution.predict(self.potential, data[start : start + batch_size])
             for start in range(0, len(data), batch_size)
         ]
         values = np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])

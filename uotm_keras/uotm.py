@@ -13,17 +13,19 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.errors import InputError
+from uotm_keras.losses import Losses
 from uotm_keras.noise import check_seed
 from uotm_keras.objective import costs, divergences, penalties
-from uotm_keras.optimizers import Adam, OptimizerPair
+from uotm_keras.optimizers import Adam, OptimizerPair, ReplicatedMean
 from uotm_keras.sampling import Sampling
+from uotm_keras.sharing import STATISTICS, Sharing
 
 PAIRINGS = ("paired", "all_pairs")
 SOURCES = ("auto", "gaussian", "data")
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
-class UOTM(Sampling, keras.Model):
+class UOTM(Losses, Sharing, Sampling, keras.Model):
     r"""Unbalanced optimal transport from a source μ to the data ν by the semi-dual.
 
     A potential v and a generator T play (UOTM, equation 11)
@@ -53,6 +55,9 @@ class UOTM(Sampling, keras.Model):
             `schedules.AlphaSchedule` or a callable; None leaves α = 1.
         source: "gaussian" draws x ~ N(0, I); "data" takes pairs (x, y) of batches in
             `fit`; "auto" takes pairs where both have the networks' shapes.
+        batch_statistics: over what the minibatch standard deviation and the table of all
+            pairs are taken: "global", the whole batch, so that any number of devices gives
+            what one does; "replica", each device's share, as the released code.
         seed: of the training noise.
 
     Raises:
@@ -80,12 +85,14 @@ class UOTM(Sampling, keras.Model):
         ema_decay: float = 0.9999,
         divergence_schedule: Callable | None = None,
         source: str = "auto",
+        batch_statistics: str = "global",
         seed: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         _check_choice("pairing", pairing, PAIRINGS)
         _check_choice("source", source, SOURCES)
+        _check_choice("batch_statistics", batch_statistics, STATISTICS)
         for name, count in (
             ("potential_steps", potential_steps),
             ("generator_steps", generator_steps),
@@ -104,11 +111,13 @@ class UOTM(Sampling, keras.Model):
         self.ema_decay = float(ema_decay)
         self.divergence_schedule = divergence_schedule
         self.source = source
+        self.batch_statistics = batch_statistics
         self.seed = check_seed(seed)
 
         self.generator = generator
         self.potential = potential
         self.source_shape, self.latent_dim, self.data_shape = _shapes(generator, potential)
+        self.noise_dim = self.latent_dim
         self.ema_generator = type(generator).from_config(generator.get_config())
         self.ema_generator.set_weights(generator.get_weights())
         self.ema_generator.trainable = False
@@ -118,69 +127,13 @@ class UOTM(Sampling, keras.Model):
             name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
         self.trackers = {
-            name: keras.metrics.Mean(name=name)
+            name: ReplicatedMean(name=name)
             for name in ("potential_loss", "generator_loss", "cost", "penalty")
         }
+        self.accumulate = 1
         self.compile_gradients = False
+        self.grouped = self._groups_rows()
         self.built = True
-
-    # --- the objective -----------------------------------------------------------------
-
-    def transport_map(self, source, latent, training: bool = False):
-        """T(x, z) of the trained (not averaged) generator, as a tensor."""
-        inputs = source if self.latent_dim is None else [source, latent]
-        return self.generator(inputs, training=training)
-
-    def _potential_of(self, samples):
-        values = self.potential(samples, training=True)
-        return ops.cast(ops.reshape(values, (-1,)), "float32")
-
-    def _divergences(self):
-        if self.divergence_schedule is None:
-            return self.source_divergence, self.target_divergence
-        alpha = self.divergence_schedule(self.step.value)
-        return self.source_divergence.scaled(alpha), self.target_divergence.scaled(alpha)
-
-    def potential_loss(self, real, source, latent, mixing=None) -> tuple[Any, dict[str, Any]]:
-        """The potential's loss and its parts, see `update_potential`."""
-        source_divergence, target_divergence = self._divergences()
-        fake = backend.without_gradient(lambda: self.transport_map(source, latent, training=True))
-        penalty = ops.zeros((), "float32")
-        if self.gradient_penalty is None:
-            v_real = self._potential_of(real)
-        elif self.gradient_penalty.at_real:
-            # One reverse pass gives ∇v and then both terms' gradients.
-            v_real, gradient = backend.value_and_input_gradient(self._potential_of, real)
-            penalty = self.gradient_penalty.value(gradient)
-        else:
-            v_real = self._potential_of(real)
-            points = self.gradient_penalty.points(real, fake, mixing)
-            _, gradient = backend.value_and_input_gradient(self._potential_of, points)
-            penalty = self.gradient_penalty.value(gradient)
-        cost = self.cost(source, fake)
-        v_fake = self._potential_of(fake)
-        if self.pairing == "paired":
-            excess = v_fake - cost
-        else:
-            excess = v_fake[:, None] - cost[None, :]
-        fake_term = ops.mean(source_divergence.conjugate(excess))
-        real_term = ops.mean(target_divergence.conjugate(-v_real))
-        loss = real_term + fake_term + penalty
-        return loss, {
-            "loss": loss,
-            "real": real_term,
-            "fake": fake_term,
-            "penalty": penalty,
-            "cost": ops.mean(cost),
-        }
-
-    def generator_loss(self, source, latent) -> tuple[Any, dict[str, Any]]:
-        """The generator's loss and its parts, see `update_generator`."""
-        fake = self.transport_map(source, latent, training=True)
-        cost = ops.mean(self.cost(source, fake))
-        potential = ops.mean(self._potential_of(fake))
-        loss = cost - potential
-        return loss, {"loss": loss, "cost": cost, "potential": potential}
 
     # --- the updates -------------------------------------------------------------------
 
@@ -201,14 +154,19 @@ class UOTM(Sampling, keras.Model):
         self._require_compiled()
         penalty = self.gradient_penalty
         if mixing is None and penalty is not None and not penalty.at_real:
-            shape = (_batch_size(real), *[1] * len(self.data_shape))
-            mixing = backend.uniform(shape, self.noise_seed)
-        real, source, latent, mixing = map(_tensor, (real, source, latent, mixing))
+            shape = (self._global_rows(real), *[1] * len(self.data_shape))
+            mixing = self._own_rows(backend.uniform(shape, self.noise_seed))
+        real, source, latent, mixing = self._micro_batches(
+            *map(_tensor, (real, source, latent, mixing))
+        )
+        fake, cost, table_costs = self._table_of_whole_batch(source, latent)
         return backend.minimize(
             self,
-            lambda: self.potential_loss(real, source, latent, mixing),
+            lambda *batch: self.potential_loss(*batch, table_costs),
+            (real, source, latent, mixing, fake, cost),
             self.potential.trainable_variables,
             self.potential_optimizer,
+            self.accumulate,
         )
 
     def update_generator(self, source, latent=None) -> dict[str, Any]:
@@ -222,12 +180,13 @@ class UOTM(Sampling, keras.Model):
             Scalars: `loss` = `cost` − `potential`, their means over the batch.
         """
         self._require_compiled()
-        source, latent = _tensor(source), _tensor(latent)
         logs = backend.minimize(
             self,
-            lambda: self.generator_loss(source, latent),
+            self.generator_loss,
+            self._micro_batches(_tensor(source), _tensor(latent)),
             self.generator.trainable_variables,
             self.generator_optimizer,
+            self.accumulate,
         )
         backend.move_average(self.ema_generator.weights, self.generator.weights, self.ema_decay)
         return logs
@@ -241,15 +200,19 @@ class UOTM(Sampling, keras.Model):
         return backend.train_step(self, self._iterate, *arguments)
 
     def _iterate(self, data) -> None:
-        real, given_source = self._unpack(data)
+        real, given_source = map(self._in_groups, self._unpack(data))
+
+        def draw(*shape):
+            # The noise of the whole batch, whoever takes part in it.
+            whole = backend.normal((self._global_rows(real), *shape), self.noise_seed)
+            return self._own_rows(whole)
 
         def noise():
-            batch = _batch_size(real)
             source, latent = given_source, None
             if source is None:
-                source = backend.normal((batch, *self.source_shape), self.noise_seed)
+                source = draw(*self.source_shape)
             if self.latent_dim is not None:
-                latent = backend.normal((batch, self.latent_dim), self.noise_seed)
+                latent = draw(self.noise_dim)
             return source, latent
 
         for _ in range(self.potential_steps):
@@ -287,7 +250,13 @@ class UOTM(Sampling, keras.Model):
     # --- Keras -------------------------------------------------------------------------
 
     def compile(
-        self, generator_optimizer=None, potential_optimizer=None, *, jit_compile="auto", **kwargs
+        self,
+        generator_optimizer=None,
+        potential_optimizer=None,
+        *,
+        jit_compile="auto",
+        accumulate: int = 1,
+        **kwargs,
     ):
         """Sets the two optimizers.
 
@@ -295,8 +264,15 @@ class UOTM(Sampling, keras.Model):
             generator_optimizer, potential_optimizer: optimizers or their names; None is
                 the paper's Adam (β 0.5 and 0.9, ε 1e-8), rates 1.6e-4 and 1e-4.
             jit_compile: "auto" compiles by XLA on JAX, and on TensorFlow with a GPU.
+            accumulate: micro-batches in which each replica's share of a batch is taken,
+                their gradients averaged before an update: the same numbers in less memory.
             kwargs: of `keras.Model.compile`.
+
+        Raises:
+            InputError: an argument is out of range, or not possible on this backend.
         """
+        if isinstance(accumulate, bool) or int(accumulate) != accumulate or accumulate < 1:
+            raise InputError(f"accumulate={accumulate!r} must be a whole number of at least 1.")
         generator_optimizer = _optimizer(generator_optimizer, 1.6e-4)
         potential_optimizer = _optimizer(potential_optimizer, 1e-4)
         whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
@@ -310,11 +286,17 @@ class UOTM(Sampling, keras.Model):
         self.potential_optimizer = potential_optimizer
         generator_optimizer.build(self.generator.trainable_variables)
         potential_optimizer.build(self.potential.trainable_variables)
+        self.accumulate = int(accumulate)
         self._compile_options = {
             "jit_compile": jit_compile,
+            "accumulate": self.accumulate,
             "steps_per_execution": self.steps_per_execution,
         }
         self._loss_tracker = None  # Keras's own loss would be logged as 0
+
+    def make_train_function(self, force=False):
+        self._check_networks()
+        backend.distribution.make_train_function(self, super().make_train_function, force)
 
     def _require_compiled(self) -> None:
         if not self.compiled:
@@ -367,6 +349,7 @@ class UOTM(Sampling, keras.Model):
             "generator_steps": self.generator_steps,
             "ema_decay": self.ema_decay,
             "source": self.source,
+            "batch_statistics": self.batch_statistics,
             "seed": self.seed,
         }
 
@@ -415,12 +398,6 @@ class UOTM(Sampling, keras.Model):
 
 def _tensor(array):
     return None if array is None else ops.convert_to_tensor(array, "float32")
-
-
-def _batch_size(batch):
-    """The batch's static size, or a tensor where it is not known."""
-    size = batch.shape[0]
-    return ops.shape(batch)[0] if size is None else size
 
 
 def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:

@@ -5,7 +5,10 @@ backend is taken at import:
 
 - `value_and_input_gradient(function, x)`: v(x) and ∇v(x), differentiable again;
 - `without_gradient(function)`: the function's value, no gradient through it;
-- `minimize(model, loss_function, variables, optimizer)`: one optimizer step;
+- `minimize(model, loss_function, batch, variables, optimizer, pieces)`: one optimizer step.
+  With several pieces each tensor of the batch has them along a first axis, and the
+  gradients and logs are means over the pieces, taken one after the other;
+- `map_pieces(model, function, batch, pieces)`: a pair of tensors of each piece, no gradient;
 - `train_step(model, iterate, *arguments)`: what `keras.Model.train_step` is here;
 - `normal(shape, seed)`, `uniform(shape, seed)`: the training noise;
 - `compile_arguments(jit_compile)`: (what Keras compiles, what `minimize` compiles);
@@ -18,7 +21,26 @@ backend is taken at import:
 - `prepare_command()`: settings of the whole process, for programs of our own only;
 - `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
 - `WRITES_SAVED_MODELS`: whether TensorFlow itself runs the networks;
-- `describe_device()`: one line for the records.
+- `describe_device()`: one line for the records;
+- `require(condition, sentence)`: raises `InputError`, or fails the step where the condition
+  is a tensor.
+
+`distribution` is the module of what concerns several devices and processes:
+
+- `REPLICAS_ARE_APART`: whether each replica runs the step on its own rows, or one program
+  sees the whole batch;
+- `replicas()`, `replica()`: how many run this step, and which one this is;
+- `rows_of_all_replicas(rows)`: the rows of the whole batch, given this replica's;
+- `gather(x)`: the rows of all replicas in order, no gradient through it;
+- `devices_of_a_batch()`: over how many devices a batch that the program sees is spread;
+- `shard_rows(x, axis)`: spreads rows evenly over the devices;
+- `make_train_function(model, own, force)`: what `keras.Model.make_train_function` is here;
+- `predict(network, inputs)`: numpy, run by this process alone;
+- `find_cluster()`: the processes that the environment names, see `cluster.Cluster`, or None;
+- `count_devices()`: (devices of this process that can share a batch, what they are called);
+- `meeting_port(cluster)`, `meeting_point(cluster, seconds, port)`: the port on which its
+  first process listens before training, 0 for any, and where the others find it;
+- `open_distribution(strategy, cluster)`: a `cluster.Distribution`.
 """
 
 import keras
@@ -27,10 +49,13 @@ from uotm_keras.errors import InputError
 
 _name = keras.backend.backend()
 if _name == "tensorflow":
+    from uotm_keras.backend import tensorflow_distribution as distribution
     from uotm_keras.backend.tensorflow import *  # noqa: F403
 elif _name == "jax":
+    from uotm_keras.backend import jax_distribution as distribution
     from uotm_keras.backend.jax import *  # noqa: F403
 elif _name == "torch":
+    from uotm_keras.backend import torch_distribution as distribution
     from uotm_keras.backend.torch import *  # noqa: F403
 else:
     raise InputError(

@@ -6,6 +6,9 @@ from collections.abc import Callable
 import jax
 import keras
 
+from uotm_keras.backend import jax_distribution as distribution
+from uotm_keras.errors import InputError
+
 __all__ = [
     "CONVOLUTION_FORMAT",
     "WRITES_SAVED_MODELS",
@@ -15,10 +18,12 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "map_pieces",
     "minimize",
     "move_average",
     "normal",
     "prepare_command",
+    "require",
     "sync",
     "train_step",
     "uniform",
@@ -53,7 +58,7 @@ def _state_variables(model) -> tuple[list, ...]:
     )
 
 
-def minimize(model, loss_function: Callable, variables, optimizer) -> dict:
+def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
     # A scope hides the outer one, so that every variable must be given to it anew.
     chosen = {id(v) for v in variables}
     rest = [v for group in _state_variables(model) for v in group if id(v) not in chosen]
@@ -61,24 +66,46 @@ def minimize(model, loss_function: Callable, variables, optimizer) -> dict:
     # The loss may move seed generators and batch statistics.
     moving = model.non_trainable_variables
 
-    def scaled_loss(values):
+    def scaled_loss(values, batch):
         mapping = [*zip(variables, values, strict=True), *zip(rest, rest_values, strict=True)]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, logs = loss_function()
+            loss, logs = loss_function(*batch)
             loss = optimizer.scale_loss(loss)
             moved = [scope.get_current_value(v) for v in moving]
         return loss, (logs, moved)
 
     values = [v.value for v in variables]
-    gradients, (logs, moved) = jax.grad(scaled_loss, has_aux=True)(values)
-    for variable, value in zip(moving, moved, strict=True):
-        variable.assign(value)
+    if pieces == 1:
+        gradients, (logs, moved) = jax.grad(scaled_loss, has_aux=True)(values, batch)
+        for variable, value in zip(moving, moved, strict=True):
+            variable.assign(value)
+    else:
+
+        def add_piece(total, piece):
+            gradients, (logs, _) = jax.grad(scaled_loss, has_aux=True)(values, piece)
+            return jax.tree.map(jax.numpy.add, total, gradients), logs
+
+        zeros = jax.tree.map(jax.numpy.zeros_like, values)
+        total, logs = jax.lax.scan(add_piece, zeros, batch)
+        gradients = [gradient / pieces for gradient in total]
+        logs = {name: value.mean() for name, value in logs.items()}
     # `apply` would leak tracers out of a LossScaleOptimizer.
     state = [v.value for v in optimizer.variables]
     values, state = optimizer.stateless_apply(state, gradients, values)
     for variable, value in zip([*variables, *optimizer.variables], [*values, *state], strict=True):
         variable.assign(value)
     return logs
+
+
+def map_pieces(model, function: Callable, batch, pieces: int):
+    if pieces == 1:
+        return jax.lax.stop_gradient(function(*batch))
+    return jax.lax.stop_gradient(jax.lax.map(lambda piece: function(*piece), batch))
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise InputError(sentence)
 
 
 def train_step(model, iterate: Callable, state, data) -> tuple[dict, tuple]:
@@ -157,11 +184,11 @@ def arrange_like(variable, other) -> None:
 
 
 def normal(shape, seed: keras.random.SeedGenerator):
-    return keras.random.normal(shape, seed=seed)
+    return distribution.shard_rows(keras.random.normal(shape, seed=seed))
 
 
 def uniform(shape, seed: keras.random.SeedGenerator):
-    return keras.random.uniform(shape, seed=seed)
+    return distribution.shard_rows(keras.random.uniform(shape, seed=seed))
 
 
 def compile_arguments(jit_compile) -> tuple[bool, bool]:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from uotm_keras.backend import tensorflow_distribution as distribution
+from uotm_keras.errors import InputError
+
 __all__ = [
     "CONVOLUTION_FORMAT",
     "WRITES_SAVED_MODELS",
@@ -15,10 +18,12 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "map_pieces",
     "minimize",
     "move_average",
     "normal",
     "prepare_command",
+    "require",
     "sync",
     "train_step",
     "uniform",
@@ -42,23 +47,87 @@ def without_gradient(function: Callable):
     return tf.stop_gradient(function())
 
 
-def minimize(model, loss_function: Callable, variables, optimizer) -> dict:
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
+    tensors = [v.value for v in variables]
 
-    def gradients_and_logs():
+    def gradients_and_logs(*batch):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([v.value for v in variables])
-            loss, logs = loss_function()
-            # Gradients are summed over the replicas.
-            loss = optimizer.scale_loss(loss) / replicas
-        return tape.gradient(loss, [v.value for v in variables]), logs
+            tape.watch(tensors)
+            loss, logs = loss_function(*batch)
+            loss = optimizer.scale_loss(loss)
+        return tape.gradient(loss, tensors), logs
 
-    if model.compile_gradients and tf.inside_function():
-        # XLA on the whole step fails under two replicas; inside each replica it works.
-        gradients_and_logs = tf.function(gradients_and_logs, jit_compile=True, autograph=False)
-    gradients, logs = gradients_and_logs()
+    results = _mean_over_pieces(_compiled(model, gradients_and_logs), batch, pieces)
+    gradients, logs = distribution.mean_over_replicas(results, optimizer)
     optimizer.apply(gradients, variables)
     return logs
+
+
+def _compiled(model, function: Callable) -> Callable:
+    if model.compile_gradients and tf.inside_function():
+        # XLA on the whole step fails under two replicas; inside each replica it works.
+        return tf.function(function, jit_compile=True, autograph=False)
+    return function
+
+
+def _mean_over_pieces(function: Callable, batch, pieces: int):
+    """The mean of a structure of tensors over the pieces of a batch, one at a time."""
+    if pieces == 1:
+        return function(*batch)
+    piece = _tracer(function, batch)
+    total = [tf.zeros(output.shape, output.dtype) for output in piece.outputs]
+    _, total = tf.while_loop(
+        lambda i, total: i < pieces,
+        lambda i, total: (i + 1, [a + b for a, b in zip(total, piece(i), strict=True)]),
+        (tf.constant(0), total),
+        parallel_iterations=1,
+    )
+    return piece.structure([t / pieces for t in total])
+
+
+def map_pieces(model, function: Callable, batch, pieces: int):
+    function = _compiled(model, function)
+    if pieces == 1:
+        return tf.nest.map_structure(tf.stop_gradient, function(*batch))
+    piece = _tracer(function, batch)
+    outputs = tf.map_fn(
+        piece,
+        tf.range(pieces),
+        fn_output_signature=[tf.TensorSpec(o.shape, o.dtype) for o in piece.outputs],
+        parallel_iterations=1,
+    )
+    return piece.structure([tf.stop_gradient(output) for output in outputs])
+
+
+def _tracer(function: Callable, batch):
+    """The function of a piece's number, traced once, so that its outputs are known."""
+
+    def of_piece(i):
+        return function(*(None if x is None else x[i] for x in batch))
+
+    traced = tf.function(of_piece, autograph=False)
+    traced = traced.get_concrete_function(tf.TensorSpec((), tf.int32))
+    flat = tf.nest.flatten(traced.structured_outputs)
+    present = [output for output in flat if output is not None]
+
+    def piece(i):
+        return [x for x in tf.nest.flatten(traced(i)) if x is not None]
+
+    def structure(outputs):
+        outputs = iter(outputs)
+        filled = [None if output is None else next(outputs) for output in flat]
+        return tf.nest.pack_sequence_as(traced.structured_outputs, filled)
+
+    piece.outputs, piece.structure = present, structure
+    return piece
+
+
+def require(condition, sentence: str) -> None:
+    if isinstance(condition, bool):
+        if not condition:
+            raise InputError(sentence)
+    else:
+        tf.debugging.Assert(condition, [sentence])
 
 
 def train_step(model, iterate: Callable, data) -> dict:

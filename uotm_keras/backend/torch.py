@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 import torch
 
+from uotm_keras.backend import torch_distribution as distribution
 from uotm_keras.errors import InputError
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "map_pieces",
     "minimize",
     "move_average",
     "normal",
     "prepare_command",
+    "require",
     "sync",
     "train_step",
     "uniform",
@@ -46,12 +49,45 @@ def without_gradient(function: Callable):
         return function()
 
 
-def minimize(model, loss_function: Callable, variables, optimizer) -> dict:
-    loss, logs = loss_function()
-    gradients = torch.autograd.grad(optimizer.scale_loss(loss), [v.value for v in variables])
+def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
+    tensors = [v.value for v in variables]
+    gradients, logs = None, None
+    for piece in _pieces(batch, pieces):
+        loss, parts = loss_function(*piece)
+        parts = {name: value.detach() for name, value in parts.items()}
+        slopes = torch.autograd.grad(optimizer.scale_loss(loss), tensors)
+        if gradients is None:
+            gradients, logs = list(slopes), parts
+        else:
+            torch._foreach_add_(gradients, slopes)
+            logs = {name: logs[name] + value for name, value in parts.items()}
+        del loss, slopes
+    if pieces > 1:
+        torch._foreach_div_(gradients, pieces)
+        logs = {name: value / pieces for name, value in logs.items()}
+    logs = distribution.average_over_replicas(gradients, logs)
     with torch.no_grad():
-        optimizer.apply(list(gradients), variables)
-    return {name: value.detach() for name, value in logs.items()}
+        optimizer.apply(gradients, variables)
+    return logs
+
+
+def _pieces(batch, pieces: int):
+    if pieces == 1:
+        return [batch]
+    return [tuple(None if x is None else x[i] for x in batch) for i in range(pieces)]
+
+
+@torch.no_grad()
+def map_pieces(model, function: Callable, batch, pieces: int):
+    if pieces == 1:
+        return function(*batch)
+    outputs = [function(*piece) for piece in _pieces(batch, pieces)]
+    return tuple(torch.stack(parts) for parts in zip(*outputs, strict=True))
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise InputError(sentence)
 
 
 def train_step(model, iterate: Callable, data) -> dict:
@@ -119,7 +155,7 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
 
 @torch.no_grad()
 def move_average(averages, values, decay: float) -> None:
-    torch._foreach_lerp_([v.value for v in averages], [v.value for v in values], 1.0 - decay)
+    torch._foreach_lerp_([v.value for v in averages], [v.value for v in values], float(1.0 - decay))
 
 
 def prepare_command() -> None:

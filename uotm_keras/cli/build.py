@@ -150,6 +150,7 @@ def _ncsnpp(flags: Mapping, shape: tuple[int, ...]):
         style_dim=flags["style_dim"],
         mapping_layers=flags["mapping_layers"],
         dropout=flags["dropout"],
+        rematerialize=flags.get("rematerialize") == "on",
     )
 
 
@@ -232,6 +233,7 @@ def sample_saver(flags: Mapping, data: Data, directory: RunDirectory):
 
     real = some(data.target)
     save_picture(real, directory.samples / "real.png", columns)
+    axes_of = None if data.target.is_images else real
     sources = None
     if data.source is not None:
         sources = some(data.source)
@@ -244,6 +246,6 @@ def sample_saver(flags: Mapping, data: Data, directory: RunDirectory):
             keys = [(flags["seed"], i) for i in range(len(sources))]
             (latent,) = sample_noise(keys, (model.latent_dim or 0,))
             samples = model.transport(sources, latent)
-        save_picture(samples, directory.samples / f"step_{step:06d}.png", columns, real)
+        save_picture(samples, directory.samples / f"step_{step:06d}.png", columns, axes_of)
 
     return save

@@ -48,6 +48,7 @@ def _rank(flags: dict) -> int:
     from uotm_keras.cli.report import Bars
     from uotm_keras.cli.runs import load_run
     from uotm_keras.files import write_text
+    from uotm_keras.training.outliers import describe_found, rank
     from uotm_keras.training.sample_grids import save_picture
 
     backend.prepare_command()
@@ -61,39 +62,21 @@ def _rank(flags: dict) -> int:
     data = build.build_data(run.flags).target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
-        weights = np.empty(len(data), "float32")
-        # In an order of chance: an example's batch must not be of its own kind.
-        order = np.random.default_rng(0).permutation(len(data))
-        for start in range(0, len(data), flags["batch_size"]):
-            batch = order[start : start + flags["batch_size"]]
-            weights[batch] = run.model.target_weights(data.take(batch), len(batch))
-            advance(len(batch))
-    ranking = np.argsort(weights, kind="stable")
+        ranking = rank(run.model, data, flags["batch_size"], advance=advance)
+    indices, weights = ranking
 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["rank", "weight", "index", "example"])
-    for rank, index in enumerate(ranking):
-        table.writerow([rank, f"{weights[index]:.6g}", index, data.path_of(index)])
+    for number, (index, weight) in enumerate(zip(indices, weights, strict=True)):
+        table.writerow([number, f"{weight:.6g}", index, data.path_of(index)])
     write_text(out / "outliers.csv", text.getvalue())
-    save_picture(data.take(ranking[: flags["sheet"]]), out / "outliers.png", 8)
+    save_picture(data.take(indices[: flags["sheet"]]), out / "outliers.png", 8)
     print(
         f"Weights of {len(data)} examples at step {run.step}: lowest {weights.min():.3g}, median "
         f"{np.median(weights):.3g}, highest {weights.max():.3g}."
     )
-    if len(data.outliers):
-        print(_found(weights, ranking, data.outliers))
+    if found := describe_found(ranking, data.outliers):
+        print(found)
     print(f"  ranking  {out}/outliers.csv\n  lowest   {out}/outliers.png")
     return 0
-
-
-def _found(weights: np.ndarray, ranking: np.ndarray, outliers: np.ndarray) -> str:
-    from sklearn.metrics import roc_auc_score
-
-    is_outlier = np.zeros(len(weights), bool)
-    is_outlier[outliers] = True
-    precision = is_outlier[ranking[: len(outliers)]].mean()
-    return (
-        f"Of the {len(outliers)} lowest, {precision:.1%} are among the {len(outliers)} that were "
-        f"mixed in; AUROC {roc_auc_score(is_outlier, -weights):.4f}."
-    )

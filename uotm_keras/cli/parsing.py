@@ -154,6 +154,10 @@ class Command:
         self.groups[-1][1].append(name)
         self._definitions[name] = (parser, default, description)
 
+    def default(self, name: str) -> object:
+        """The default of --name as it was defined, not parsed."""
+        return self._definitions[name][1]
+
     def accept(self, other: "Command") -> None:
         """Takes the flags of another command as well, without a place in `--help`."""
         for name, definition in other._definitions.items():

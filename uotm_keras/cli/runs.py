@@ -28,6 +28,20 @@ def add_checkpoint_flag(command: Command) -> None:
     )  # fmt: skip
 
 
+def open_run(run_dir: str):
+    """The `RunDirectory` of a run that is there.
+
+    Raises:
+        InputError: no run is there.
+    """
+    from uotm_keras.training.run_directory import RunDirectory
+
+    directory = RunDirectory(run_dir)
+    if not directory.config.exists():
+        raise InputError(f"flag --run_dir={run_dir} holds no run: {directory.config} is not there.")
+    return directory
+
+
 def load_run(
     run_dir: str, report: Callable[[str], None] = print, checkpoint: str = "newest"
 ) -> Run:
@@ -44,11 +58,8 @@ def load_run(
     # Imported here, so that mistakes in flags are told before Keras has started.
     from uotm_keras.cli import build
     from uotm_keras.training.checkpoints import load_weights
-    from uotm_keras.training.run_directory import RunDirectory
 
-    directory = RunDirectory(run_dir)
-    if not directory.config.exists():
-        raise InputError(f"flag --run_dir={run_dir} holds no run: {directory.config} is not there.")
+    directory = open_run(run_dir)
     config = directory.read_config()
     path = _find(directory.checkpoints, run_dir, checkpoint, report)
     flags = config["flags"]

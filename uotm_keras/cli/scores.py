@@ -41,7 +41,7 @@ def score_generator(flags: Mapping, data: Data, directory: RunDirectory) -> Scor
             "holds points: accepted is 0."
         )
     digits = flags["dataset"] if flags["dataset"] in EMBEDDED else None
-    metrics = flags["eval_metrics"] or (["digits"] if digits else ["fid"])
+    metrics = metric_names(flags)
     if "digits" in metrics and digits is None:
         raise InputError(
             f"flag --eval_metrics={','.join(metrics)}: digits is for the data sets "
@@ -57,3 +57,39 @@ def score_generator(flags: Mapping, data: Data, directory: RunDirectory) -> Scor
         source=data.source,
         keep_best=directory.checkpoints if flags["keep_best"] == "on" else None,
     )
+
+
+def metric_names(flags: Mapping) -> list[str]:
+    """What --eval_metrics means."""
+    return flags.get("eval_metrics") or ["digits" if flags["dataset"] in EMBEDDED else "fid"]
+
+
+def describe_protocol(flags: Mapping) -> list[str]:
+    """How train.py scores a run of these flags, in sentences; nothing where it does not."""
+    if not flags.get("eval_every"):
+        return []
+    metrics = metric_names(flags)
+    images = f"{flags['eval_samples']} samples" if flags.get("eval_samples") else "samples"
+    sentences = [
+        f"Every {flags['eval_every']} steps and at the end, of {images} of the averaged "
+        "generator, always from the noise of seed 0, as 8-bit images.",
+        f"Metrics: {', '.join(metrics)}. The reference is the training data ({flags['dataset']})"
+        + (", without the outliers mixed in." if flags.get("contaminate") else "."),
+    ]
+    if metrics != ["digits"]:
+        weights = flags.get("inception_weights", "fid")
+        told = {
+            "fid": "the published FID Inception file (inception_weights=fid)",
+            "imagenet": "Keras's ImageNet weights (inception_weights=imagenet): these scores "
+            "compare with no published FID",
+        }
+        sentences.append(
+            f"Features: InceptionV3, weights {told.get(weights, weights)}; preprocessing as "
+            "pytorch-fid's."
+        )
+    if "digits" in metrics:
+        sentences.append(
+            "digits is FID's formula in the features of a digit classifier: it compares with no "
+            "FID."
+        )
+    return sentences

@@ -33,6 +33,7 @@ def _train(flags: dict) -> int:
 
     from uotm_keras import backend
     from uotm_keras.cli import build
+    from uotm_keras.cli.run_page import page_writer
     from uotm_keras.cli.scores import score_generator
     from uotm_keras.exporting import require_packages
     from uotm_keras.training.checkpoints import Checkpoints
@@ -83,6 +84,7 @@ def _train(flags: dict) -> int:
                 batch_size=flags["batch_size"],
                 save_samples=save_samples,
                 scores=scores,
+                save_page=page_writer(flags, data, directory),
             )
         except NonFiniteLoss as error:
             print(f"error: {error}", file=sys.stderr)
@@ -134,6 +136,7 @@ def _introduction(flags: dict, data, model, start: int, scores) -> str:
 def _conclusion(directory, step: int, best: dict | None) -> str:
     lines = [
         f"Finished at step {step}.",
+        *([f"  page         {directory.page}"] if directory.page.exists() else []),
         f"  samples      {directory.samples}/step_{step:06d}.png  (beside the data, real.png)",
         f"  curves       tensorboard --logdir {directory.tensorboard}",
         f"  numbers      {directory.metrics}",

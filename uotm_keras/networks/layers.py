@@ -4,7 +4,10 @@ Sources: Song et al. 2021 (NCSN++, arXiv 2011.13456), Karras et al. 2020 (StyleG
 resampling, minibatch standard deviation), Xiao et al. 2022 (the style-modulated NCSN++).
 """
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ from keras import layers, ops
 
 from uotm_keras import backend
 from uotm_keras.errors import InputError
+from uotm_keras.splitting import group_size
 
 _PACKAGE = "uotm_keras"
 _FIR = np.array([1.0, 3.0, 3.0, 1.0]) / 8.0
@@ -229,11 +233,26 @@ class StyledResidualBlock(layers.Layer):
         filters: output channels.
         resample: "up", "down" or None.
         dropout: fraction dropped before the second convolution.
+        rematerialize: whether training forgets what is computed inside, and computes it
+            again for the gradient; not together with dropout.
     """
 
-    def __init__(self, filters: int, resample: str | None = None, dropout: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        resample: str | None = None,
+        dropout: float = 0.0,
+        rematerialize: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        if rematerialize and dropout:
+            raise InputError(
+                f"dropout={dropout} must be 0 with rematerialize=True: what is dropped would "
+                "not be the same again."
+            )
         self.filters, self.resample_mode, self.dropout_rate = filters, resample, dropout
+        self.rematerialize = bool(rematerialize)
 
     def build(self, x_shape, style_shape):
         policy = self.dtype_policy
@@ -261,6 +280,11 @@ class StyledResidualBlock(layers.Layer):
             self.shortcut.build(shape)
 
     def call(self, x, style, training=False):
+        if self.rematerialize and training:
+            return keras.remat(self._inner)(x, style)
+        return self._inner(x, style, training)
+
+    def _inner(self, x, style, training=False):
         h = ops.silu(self.norm_1(x, style))
         if self.resample:
             h, x = self.resample(h), self.resample(x)
@@ -284,6 +308,7 @@ class StyledResidualBlock(layers.Layer):
             "filters": self.filters,
             "resample": self.resample_mode,
             "dropout": self.dropout_rate,
+            "rematerialize": self.rematerialize,
         }
 
 
@@ -340,28 +365,40 @@ class DownResidualBlock(layers.Layer):
         return {**super().get_config(), "filters": self.filters, "down": self.down}
 
 
+_BLOCKS = contextvars.ContextVar("blocks", default=1)
+
+
+@contextlib.contextmanager
+def statistics_blocks(count: int) -> Iterator[None]:
+    """In here, minibatch statistics are taken within each of `count` equal blocks of rows."""
+    token = _BLOCKS.set(count)
+    try:
+        yield
+    finally:
+        _BLOCKS.reset(token)
+
+
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MinibatchStddev(layers.Layer):
     """Appends a channel holding the spread of the features within a group of samples.
 
     With G samples a group, sample i is grouped with i + B/G, i + 2B/G, …; the channel is
     √(variance over the group + 1e-8) averaged over pixels and channels. G is the largest
-    of 4, 3, 2, 1 that divides the batch (the released code fails where 4 does not).
+    of 4, 3, 2, 1 that divides the batch (the released code fails where 4 does not). Within
+    `statistics_blocks`, B is the size of a block.
     """
 
     def call(self, x):
         batch, height, width, channels = x.shape
+        blocks = _BLOCKS.get()
         if batch is None:
             batch = ops.shape(x)[0]
-            group = ops.where(batch % 2 == 0, 2, 1)
-            group = ops.where(batch % 3 == 0, 3, group)
-            group = ops.where(batch % 4 == 0, 4, group)
-        else:
-            group = next(g for g in (4, 3, 2, 1) if batch % g == 0)
-        h = ops.reshape(ops.cast(x, "float32"), (group, -1, height, width, channels))
-        stddev = ops.sqrt(ops.var(h, axis=0) + 1e-8)
-        stddev = ops.mean(stddev, axis=(1, 2, 3))
-        channel = ops.reshape(ops.tile(stddev, (group,)), (-1, 1, 1, 1))
+        group = group_size(batch // blocks)
+        h = ops.cast(x, "float32")
+        h = ops.reshape(h, (blocks, group, -1, height, width, channels))
+        stddev = ops.sqrt(ops.var(h, axis=1) + 1e-8)
+        stddev = ops.mean(stddev, axis=(2, 3, 4))
+        channel = ops.reshape(ops.tile(stddev, (1, group)), (-1, 1, 1, 1))
         channel = ops.broadcast_to(channel, (batch, height, width, 1))
         return ops.concatenate([x, ops.cast(channel, x.dtype)], axis=-1)
 

@@ -52,6 +52,7 @@ class ResMLPGenerator(ConfiguredModel):
         output_activation: None for points, "tanh" for images in [−1, 1].
         residual: whether x is added to the output, so that training starts near the
             identity map; not with an output activation.
+        affine: as `residual`, with x times a learned matrix that starts as the identity.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ResMLPGenerator(ConfiguredModel):
         blocks: int = 3,
         output_activation: str | None = None,
         residual: bool = False,
+        affine: bool = False,
         **kwargs,
     ):
         shape, size = _flat_shape(dim)
@@ -76,7 +78,11 @@ class ResMLPGenerator(ConfiguredModel):
             h = h + _dense(width, width, "latent_1")(style)
         h = _dense(width, width, "head_0", "silu")(h)
         h = _dense(size, width, "head_1", output_activation, dtype="float32")(h)
-        if residual:
+        if affine:
+            h = h + layers.Dense(
+                size, use_bias=False, kernel_initializer="identity", dtype="float32", name="linear"
+            )(flat)
+        elif residual:
             h = h + flat
         super().__init__(inputs=inputs, outputs=ops.reshape(h, (-1, *shape)), **kwargs)
         self.dim = dim
@@ -85,6 +91,7 @@ class ResMLPGenerator(ConfiguredModel):
         self.blocks = blocks
         self.output_activation = output_activation
         self.residual = residual
+        self.affine = affine
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -94,15 +101,31 @@ class ResMLPPotential(ConfiguredModel):
     Args:
         dim: the dimension of a point, or a shape such as (8, 8, 1).
         width, blocks: of the residual trunk (UOTM, appendix B: 128 and 3).
+        quadratic: whether a learned quadratic form yᵀQy, which starts as 0, is added; the
+            exact potential between Gaussians is one.
     """
 
-    def __init__(self, dim: int | tuple[int, ...], width: int = 128, blocks: int = 3, **kwargs):
+    def __init__(
+        self,
+        dim: int | tuple[int, ...],
+        width: int = 128,
+        blocks: int = 3,
+        quadratic: bool = False,
+        **kwargs,
+    ):
         shape, size = _flat_shape(dim)
         target = keras.Input(shape, name="target")
-        h = _residual_trunk(ops.reshape(target, (-1, size)), width, blocks, "target")
+        flat = ops.reshape(target, (-1, size))
+        h = _residual_trunk(flat, width, blocks, "target")
         h = _dense(width, width, "head_0", "silu")(h)
         value = _dense(1, width, "value", dtype="float32")(h)
+        if quadratic:
+            form = layers.Dense(
+                size, use_bias=False, kernel_initializer="zeros", dtype="float32", name="form"
+            )(flat)
+            value = value + ops.sum(form * flat, axis=-1, keepdims=True)
         super().__init__(inputs=target, outputs=value, **kwargs)
         self.dim = dim
         self.width = width
         self.blocks = blocks
+        self.quadratic = quadratic

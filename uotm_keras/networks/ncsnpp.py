@@ -40,9 +40,12 @@ class NCSNpp(ConfiguredModel):
         style_dim: width of the mapping network.
         mapping_layers: its depth after the first layer.
         dropout: fraction dropped within the residual blocks during training.
+        rematerialize: whether training keeps the residual blocks' ends alone and computes
+            their inside again for the gradient: less memory, a third more work.
 
     Raises:
-        InputError: the image's size cannot be halved once a level.
+        InputError: the image's size cannot be halved once a level; dropout with
+            rematerialize.
 
     Example:
         >>> generator = NCSNpp((32, 32, 3))
@@ -60,6 +63,7 @@ class NCSNpp(ConfiguredModel):
         style_dim: int = 256,
         mapping_layers: int = 4,
         dropout: float = 0.0,
+        rematerialize: bool = False,
         **kwargs,
     ):
         image_shape = tuple(image_shape)
@@ -83,7 +87,9 @@ class NCSNpp(ConfiguredModel):
             )(style)
 
         def block(h, filters, name, resample=None):
-            return StyledResidualBlock(filters, resample, dropout, name=name)(h, style)
+            return StyledResidualBlock(filters, resample, dropout, rematerialize, name=name)(
+                h, style
+            )
 
         h = conv(base_channels, 3, name="stem")(source)
         pyramid, skips = source, [h]
@@ -130,3 +136,4 @@ class NCSNpp(ConfiguredModel):
         self.style_dim = style_dim
         self.mapping_layers = mapping_layers
         self.dropout = dropout
+        self.rematerialize = rematerialize

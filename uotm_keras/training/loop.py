@@ -53,6 +53,7 @@ def train(
     batch_size: int,
     save_samples: Callable[[UOTM, int], None],
     scores: ScoreGenerator | None = None,
+    save_page: Callable[[UOTM, int], None] | None = None,
 ) -> int:
     """Trains from step `start` to `intervals.max_steps`.
 
@@ -67,6 +68,7 @@ def train(
         batch_size: for the images per second.
         save_samples: writes the picture of (model, step).
         scores: scores the model, where `intervals` say when.
+        save_page: writes the page of (model, step), after each checkpoint and its picture.
 
     Returns:
         The step reached: less than `max_steps` if a signal (Ctrl-C, SIGTERM) stopped the
@@ -84,7 +86,7 @@ def train(
     ):
         recorder = _Recorder(
             log, Checkpoints(directory.checkpoints), display, stop,
-            intervals, start, batch_size, save_samples, scores,
+            intervals, start, batch_size, save_samples, scores, save_page,
         )  # fmt: skip
         model.fit(
             batches_from(start),
@@ -122,12 +124,14 @@ class _Recorder(keras.callbacks.Callback):
         batch_size: int,
         save_samples: Callable[[UOTM, int], None],
         scores: ScoreGenerator | None,
+        save_page: Callable[[UOTM, int], None] | None,
     ):
         super().__init__()
         self.step = self._start = start
         self._log, self._checkpoints, self._display = log, checkpoints, display
         self._stop, self._intervals, self._batch_size = stop, intervals, batch_size
         self._save_samples, self._scores = save_samples, scores
+        self._save_page = save_page
         self._process = psutil.Process()
         self._clock = _Clock(start, log.seconds)
         self._last_checkpoint = start
@@ -168,6 +172,8 @@ class _Recorder(keras.callbacks.Callback):
                 self._save_checkpoint()
             if sampled:
                 self._save_samples(self.model, self.step)
+            if saved and self._save_page is not None:
+                self._save_page(self.model, self.step)
         self.model.stop_training = stop
 
     def _finite_means(self) -> dict[str, float]:

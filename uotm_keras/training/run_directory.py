@@ -22,7 +22,8 @@ class RunDirectory:
 
     - `config.json`: every flag, versions, git commit, backend and device;
     - `metrics.jsonl`: one JSON object a log interval;
-    - `samples/`, `checkpoints/`, `tensorboard/`.
+    - `samples/`, `checkpoints/`, `tensorboard/`;
+    - `report.html`: all of it to look at (`report_page`).
 
     Args:
         path: the directory; it need not exist yet.
@@ -35,6 +36,7 @@ class RunDirectory:
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
+        self.page = self.path / "report.html"
 
     def check(self, flags: Mapping, backend: str, operational: frozenset[str]) -> bool:
         """Whether a run is here already; touches nothing.

@@ -11,13 +11,17 @@ _TILE = 48  # pixels below which a tile is enlarged
 _GAP = 2
 
 
-def save_picture(samples: np.ndarray, path: Path, columns: int) -> None:
+def save_picture(
+    samples: np.ndarray, path: Path, columns: int, axes_of: np.ndarray | None = None
+) -> None:
     """Writes a PNG of samples.
 
     Args:
         samples: images (n, H, W, 1 or 3) in [−1, 1], or points (n, 1) or (n, 2 or more).
         path: the file, of which the folder is made if need be.
         columns: images a row.
+        axes_of: points whose scatter has axes that this one shall have too, so that the two
+            can be compared; the picture says how many samples lie outside.
 
     Raises:
         InputError: the file cannot be written, or samples have another shape.
@@ -25,7 +29,7 @@ def save_picture(samples: np.ndarray, path: Path, columns: int) -> None:
     if samples.ndim == 4 and samples.shape[-1] in (1, 3):
         _save_grid(samples, path, columns)
     elif samples.ndim == 2:
-        _save_scatter(samples, path)
+        _save_scatter(samples, path, samples if axes_of is None else axes_of)
     else:
         raise InputError(
             f"samples of shape {samples.shape} have no picture: accepted are images "
@@ -58,17 +62,26 @@ def _save_grid(images: np.ndarray, path: Path, columns: int) -> None:
         Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary)
 
 
-def _save_scatter(points: np.ndarray, path: Path) -> None:
+def _save_scatter(points: np.ndarray, path: Path, axes_of: np.ndarray) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), layout="tight")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    lower, upper = axes_of[:, :2].min(axis=0), axes_of[:, :2].max(axis=0)
+    room = 0.1 * (upper - lower) + 1e-6
+    lower, upper = lower - room, upper + room
     if points.shape[1] == 1:
-        axes.hist(points[:, 0], bins=100)
+        axes.hist(points[:, 0], bins=100, range=(lower[0], upper[0]))
     else:
         axes.scatter(points[:, 0], points[:, 1], s=3)
         axes.set_aspect("equal")
+        axes.set_ylim(lower[1], upper[1])
+    axes.set_xlim(lower[0], upper[0])
+    shown = points[:, :2]
+    outside = int(((shown < lower) | (shown > upper)).any(axis=1).sum())
+    if outside:
+        axes.set_title(f"{outside} of {len(points)} lie outside", fontsize="medium")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

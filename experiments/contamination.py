@@ -1,0 +1,175 @@
+"""Junk among the training images: what gets into the samples, and whether it is named.
+
+    python -m experiments.contamination
+
+5 000 digits with 1, 5 and 10 % of outliers of two kinds: images of another data set
+(scikit-learn's digits, enlarged) and inverted digits (paper, section 5.2)."""
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from experiments import digit_images
+from experiments.command import new_command, run, say
+from experiments.digit_images import SCORES, TAU
+from experiments.figures import COLOURS, LINES, MARKERS, label, new_figure
+from experiments.results import Results, Table, over_seeds
+from uotm_keras import costs, data
+from uotm_keras.cli.parsing import Names, WholeNumber, WholeNumbers
+from uotm_keras.errors import InputError
+
+KINDS = {"digits": "other digits", "inverted": "inverted"}
+_SOURCES = {"digits": "digits", "inverted": "mnist5k:inverted"}
+METHODS = {
+    "otm": ("OTM", "balanced", "balanced"),
+    "fixed_mu": ("fixed-μ", "balanced", "kl"),
+    "uotm": ("UOTM", "kl", "kl"),
+}
+_NEIGHBOURS = 5
+LEAST_SAMPLES = 500
+
+
+class Judge:
+    """Tells outlier-like images from digits, by the nearest real images of both kinds.
+
+    Both kinds count alike: as many images of each, of which a fifth is kept for `errors`.
+    """
+
+    def __init__(self, clean: np.ndarray, outliers: np.ndarray):
+        count = min(len(clean), len(outliers))
+        rng = np.random.default_rng(0)
+        sides = [
+            images.reshape(len(images), -1)[rng.permutation(len(images))[:count]]
+            for images in (clean, outliers)
+        ]
+        kept = count // 5
+        self._model = KNeighborsClassifier(_NEIGHBOURS).fit(
+            np.concatenate([side[kept:] for side in sides]),
+            np.repeat([0, 1], count - kept),
+        )
+        self.errors = tuple(
+            float((self._model.predict(side[:kept]) != kind).mean())
+            for kind, side in enumerate(sides)
+        )
+        """Shares of real digits taken for outliers, and of outliers taken for digits."""
+
+    def share(self, images: np.ndarray) -> float:
+        """The share of outlier-like ones."""
+        return float(self._model.predict(images.reshape(len(images), -1)).mean())
+
+
+def command():
+    """The flags of this experiment."""
+    c = new_command(__doc__, iterations=1_500, batch_size=64, width=256)
+    c.add("kinds", Names(*KINDS), list(KINDS), "Of outliers.")
+    c.add("percent", WholeNumbers(0), [0, 1, 5, 10], "Outliers over clean images.")
+    c.add("methods", Names(*METHODS), list(METHODS), "Compared.")
+    c.add("samples", WholeNumber(1, 1_000_000), 2_000, "Scored, of each run.")
+    return c
+
+
+def work(flags: dict) -> Results:
+    """All kinds, fractions, methods and seeds."""
+    if flags["samples"] < LEAST_SAMPLES:
+        raise InputError(
+            f"flag --samples={flags['samples']}: the distance needs at least {LEAST_SAMPLES}."
+        )
+    clean = data.get("mnist5k")
+    scorer = digit_images.reference(clean)
+    runs, errors = [], {}
+    for kind in flags["kinds"]:
+        outliers = data.get(_SOURCES[kind], image_size=32)
+        judge = Judge(*(s.take(np.arange(len(s))) for s in (clean, outliers)))
+        errors[kind] = judge.errors
+        for percent in flags["percent"]:
+            source = clean
+            if percent:
+                source = data.get("mnist5k", contaminate=f"{_SOURCES[kind]}:{percent / 100:g}")
+            for method in flags["methods"]:
+                for seed in range(flags["seeds"]):
+                    row = _case(method, source, seed, flags, scorer, judge)
+                    row = {"kind": KINDS[kind], "percent": percent, **row}
+                    runs.append(row)
+                    say(
+                        f"{kind} {percent} %, {method}, seed {seed}: {row['share']:.2f} % like "
+                        f"outliers, distance {row['distance']:.2f}, AUROC {row['auroc']:.3f}"
+                    )
+    columns = {
+        "method": ("method", ""), "percent": ("outliers in the data, %", ".0f"),
+        "share": ("samples like outliers, %", ".2f"), "auroc": ("AUROC of the weights", ".3f"),
+        "found": ("outliers in as many lowest, %", ".0f"), **SCORES, "wall": ("s a run", ".0f"),
+    }  # fmt: skip
+    summary = over_seeds(runs, ["kind", "percent", "method"])
+    tables = [
+        Table(columns, [row for row in summary if row["kind"] == KINDS[kind]], KINDS[kind])
+        for kind in flags["kinds"]
+    ]
+    return Results(
+        "Junk among the training images", _text(flags, errors), tables, runs, _figure(summary),
+        "Share of outlier-like samples against the share of outliers in the data; the dotted "
+        "line is their equality.",
+    )  # fmt: skip
+
+
+def _case(method, source, seed, flags, scorer, judge) -> dict:
+    label_, before, after = METHODS[method]
+    arguments = {
+        "cost": costs.Quadratic(TAU), "source_divergence": before, "target_divergence": after,
+    }  # fmt: skip
+    model = digit_images.build(arguments, flags["iterations"], flags["width"], seed)
+    times = digit_images.train(model, source, flags["iterations"], flags["batch_size"], seed)
+    row = {"method": label_, "seed": seed, **digit_images.score(model, scorer, flags["samples"])}
+    samples = model.generate(flags["samples"], seed=0, batch_size=500)
+    row["share"] = 100 * judge.share(np.nan_to_num(samples))
+    row["auroc"] = row["found"] = float("nan")
+    if len(source.outliers) and after != "balanced":
+        weights = model.target_weights(source.take(np.arange(len(source))), batch_size=500)
+        is_outlier = np.zeros(len(source), bool)
+        is_outlier[source.outliers] = True
+        row["auroc"] = float(roc_auc_score(is_outlier, -weights))
+        row["found"] = 100 * float(is_outlier[np.argsort(weights)[: is_outlier.sum()]].mean())
+    return {**row, "wall": times.wall, "cpu": times.cpu}
+
+
+def _text(flags: dict, errors: dict) -> str:
+    judged = "; ".join(
+        f"{KINDS[kind]}: {digits:.1%} of real digits and {missed:.1%} of real outliers judged wrongly"
+        for kind, (digits, missed) in errors.items()
+    )
+    return f"""
+From Gaussian noise to the 5 000 digits of `mnist5k` with outliers added. The same perceptrons
+(width {flags["width"]}), {flags["iterations"]} iterations, batches of {flags["batch_size"]}, R1 of
+0.2, τ = {TAU:g}, averaged generator, {flags["seeds"]} seeds (means ± standard deviations) for each
+method; fixed before the first run. Scores: {flags["samples"]} samples against the *clean* images
+(see `images_methods.md`). Like outliers: most of the {_NEIGHBOURS} nearest real images, of as many
+digits as outliers, are outliers ({judged}, held out). AUROC: how well the lowest
+`target_weights` name the outliers, 0.5 is chance; OTM gives all images the weight 1."""
+
+
+def _figure(summary: list[dict]):
+    kinds = list(dict.fromkeys(row["kind"] for row in summary))
+    figure, axes = new_figure(1, len(kinds), width=4.0, height=3.4, sharey=True)
+    for ax, kind in zip(axes[0], kinds, strict=True):
+        rows = [row for row in summary if row["kind"] == kind]
+        for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+            of_method = [row for row in rows if row["method"] == method]
+            ax.errorbar(
+                [row["percent"] for row in of_method], [row["share"] for row in of_method],
+                [row.get("share_sd", 0.0) for row in of_method], color=COLOURS[i],
+                linestyle=LINES[i], marker=MARKERS[i], capsize=2, label=method,
+            )  # fmt: skip
+        most = max(row["percent"] for row in rows)
+        ax.plot([0, most], [0, most], ":", color="black", linewidth=0.8)
+        label(ax, "outliers in the data, %", "samples like outliers, %" if ax is axes[0, 0] else "",
+              kind)  # fmt: skip
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def main(argv=None) -> int:
+    """Runs the experiment; 0, or 2 after one sentence on stderr."""
+    return run("contamination", command, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

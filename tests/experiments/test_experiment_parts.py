@@ -1,0 +1,180 @@
+"""What the experiments measure with, against exact answers."""
+
+import keras
+import numpy as np
+import pytest
+
+import uotm_keras as uk
+from experiments import benchmark_pair, clouds, exact, gaussians, methods, mixture, planar_sets
+from experiments.results import Table, over_seeds
+from uotm_keras import oracles, presets
+from uotm_keras.data.toys import toy
+
+
+def exact_model(transport, a, A, b, B, tau, divergence):
+    """A UOTM in two dimensions whose networks are the optimal map and potential."""
+    model = presets.point_cloud(
+        2, tau, source_divergence=divergence, target_divergence=divergence, width=4
+    )
+    for network in (model.generator, model.ema_generator, model.potential):
+        network.set_weights([np.zeros_like(w) for w in network.get_weights()])
+    for network in (model.generator, model.ema_generator):
+        network.get_layer("linear").set_weights([transport.matrix.T])
+        network.get_layer("head_1").bias.assign(
+            transport.target_mean - transport.matrix @ transport.source_mean
+        )
+    return model
+
+
+class Quadratic(keras.layers.Layer):
+    """½ yᵀPy − yᵀq + r."""
+
+    def __init__(self, P, q, r):
+        super().__init__()
+        self.P, self.q, self.r = (np.asarray(value, "float32") for value in (P, q, r))
+
+    def call(self, y):
+        ops = keras.ops
+        form = 0.5 * ops.sum(ops.matmul(y, ops.convert_to_tensor(self.P)) * y, axis=-1)
+        linear = ops.sum(y * ops.convert_to_tensor(self.q), axis=-1)
+        return (form - linear + float(self.r))[:, None]
+
+
+def test_readings_at_the_optimum_are_the_closed_form():
+    a, A, b, B = [0.0, 0.3], [[1.0, 0.4], [0.4, 0.7]], [0.8, -0.5], [[0.5, -0.1], [-0.1, 0.9]]
+    tau = 0.4
+    optimum = oracles.gaussian_kl_uot(a, A, b, B, tau)
+    model = exact_model(optimum, a, A, b, B, tau, "kl")
+    # v = −log dπ₁/dν, a difference of two Gaussians' log densities.
+    relaxed, given = np.linalg.inv(optimum.target_covariance), np.linalg.inv(B)
+    P = relaxed - given
+    q = relaxed @ optimum.target_mean - given @ b
+    r = (optimum.target_mean @ relaxed @ optimum.target_mean - b @ given @ b) / 2
+    r += (np.linalg.slogdet(given)[1] - np.linalg.slogdet(relaxed)[1]) / 2 - np.log(optimum.mass)
+    y_in = keras.Input((2,))
+    model.potential = keras.Model(y_in, Quadratic(P, q, r)(y_in))
+    rng = np.random.default_rng(0)
+    x = clouds.gaussian(a, A)(rng, 100_000)
+    y = clouds.gaussian(b, B)(rng, 100_000)
+    found = clouds.read(model, x, y)
+    np.testing.assert_allclose(found.moved, optimum.map(x), atol=1e-4)
+    assert found.mass == pytest.approx(optimum.mass, rel=5e-3)
+    assert found.value == pytest.approx(optimum.value, rel=1e-2)
+    assert sum(found.divergences) == pytest.approx(optimum.relaxation, rel=2e-2)
+    weights = gaussians.density_ratio(x, optimum.source_mean, optimum.source_covariance, a, A)
+    ratio = found.source_weights / weights
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+    errors = gaussians.moment_errors(x, weights, optimum.source_mean, optimum.source_covariance)
+    assert errors["mean"] < 1.0 and errors["covariance"] < 2.0
+    wrong = gaussians.moment_errors(x, np.ones(len(x)), a, 2 * np.array(A))
+    assert wrong["covariance"] == pytest.approx(50, abs=2)
+
+
+def test_recommended_setting_finds_a_map():
+    a, A, b, B = gaussians.pair(2, 0)
+    optimum = oracles.gaussian_ot(a, A, b, B)
+    keras.utils.set_random_seed(0)
+    model = presets.point_cloud(2, iterations=300, width=16)
+    source, target = clouds.gaussian(a, A), clouds.gaussian(b, B)
+    clouds.train(model, source, target, 300, 128, seed=0)
+    assert int(model.step) == 300
+    x = source(np.random.default_rng(5), 2_000)
+    identity = clouds.l2_uvp(x, optimum.map(x), np.trace(B))
+    trained = clouds.l2_uvp(clouds.transport(model, x), optimum.map(x), np.trace(B))
+    assert trained < 0.5 < 10 < identity
+
+
+def test_training_repeats_itself():
+    moved = []
+    for _ in range(2):
+        model = methods.build("uotm", 1, 0.1, 3, width=4, seed=3)
+        clouds.train(
+            model, clouds.gaussian([0.0], [[1.0]]), clouds.gaussian([1.0], [[1.0]]), 3, 8, seed=3
+        )
+        moved.append(clouds.transport(model, np.zeros((5, 1)), seed=1))
+    np.testing.assert_array_equal(*moved)
+
+
+def test_l2_uvp():
+    exact_images = np.zeros((4, 2))
+    assert clouds.l2_uvp(exact_images + [0.1, 0.0], exact_images, 2.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name, good", [("8gaussians", 1 - np.exp(-4.5)), ("checkerboard", 1.0)])
+def test_real_data_fit_their_set(name, good):
+    fit = planar_sets.fit(name, toy(name, 20_000, seed=4).points)
+    assert fit.good == pytest.approx(good, abs=3e-3)
+    assert fit.found == fit.modes == 8
+
+
+def test_fit_sees_what_is_missing():
+    points = toy("25gaussians", 20_000).points
+    assert planar_sets.fit("25gaussians", points).found == 25
+    assert planar_sets.fit("25gaussians", points[points[:, 0] > -1]).found == 15
+    spiral = toy("spiral", 20_000).points
+    whole = planar_sets.fit("spiral", spiral)
+    assert whole.found == 12 and whole.good > 0.95
+    middle = planar_sets.fit("spiral", spiral[np.linalg.norm(spiral, axis=1) < 2])
+    assert middle.found == 3  # a quarter of the arm's mass
+    assert planar_sets.fit("spiral", spiral + 10).good == 0
+    noise = np.random.default_rng(0).uniform(-4, 4, (20_000, 2))
+    assert planar_sets.fit("checkerboard", noise).good == pytest.approx(0.5, abs=0.02)
+
+
+def test_exact_transport():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50, 1))
+    assert exact.squared_w2(x, y) == pytest.approx(np.mean((np.sort(x, 0) - np.sort(y, 0)) ** 2))
+    # One point each at distance 2: mass e^(−c/2), value 2(1 − e^(−c/2)).
+    plan, value = exact.unbalanced_plan(np.array([[0.0]]), np.array([[2.0]]), 0.3, 2_000)
+    assert plan.sum() == pytest.approx(np.exp(-0.6), rel=1e-6)
+    assert value == pytest.approx(2 * (1 - np.exp(-0.6)), rel=1e-6)
+
+
+def test_histogram_divergence():
+    real = toy("mixture_1d", 200_000, seed=7).points[:, 0]
+    assert 0 < mixture.divergence(real) < 2e-3
+    rng = np.random.default_rng(0)
+    grid = np.linspace(-6, 6, 200_001)
+    density = np.exp(-((grid - 0.5) ** 2) / 2) / np.sqrt(2 * np.pi)
+    data = 2 / 3 * np.exp(-2 * (grid - 2) ** 2) + 1 / 3 * np.exp(-2 * (grid + 1) ** 2)
+    data /= np.sqrt(np.pi / 2)
+    expected = np.sum(density * np.log(density / data)) * (grid[1] - grid[0])
+    found = mixture.divergence(0.5 + rng.normal(size=400_000))
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_over_seeds_and_tables():
+    runs = [{"m": "a", "seed": s, "x": float(v)} for s, v in enumerate([1, 2, 3])]
+    (row,) = over_seeds([*runs], ["m"])
+    assert row["x"] == 2 and row["x_sd"] == 1 and row["seeds"] == 3
+    lines = Table({"m": ("method", ""), "x": ("value", ".1f"), "y": ("none", "")}, [row]).markdown()
+    assert lines.splitlines()[-1] == "| a | 2.0 ± 1.0 | – |"
+
+
+def test_methods_differ_in_arguments_alone():
+    models = {name: methods.build(name, 2, 0.1, 100, width=4) for name in methods.METHODS}
+    first = models["uotm"].generator.get_weights()
+    for model in models.values():
+        for mine, other in zip(model.generator.get_weights(), first, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    assert models["wgan_gp"].cost.tau == 0 and models["wgan_gp"].gradient_penalty.weight == 10
+    assert isinstance(models["otm"].source_divergence, uk.divergences.Balanced)
+    assert isinstance(models["fixed_mu"].source_divergence, uk.divergences.Balanced)
+    assert isinstance(models["fixed_mu"].target_divergence, uk.divergences.KL)
+    assert float(models["uotm_sd"].divergence_schedule(75)) == pytest.approx(5.0)
+    with pytest.raises(uk.InputError, match="did you mean 'uotm_sd'"):
+        methods.build("uotm_sg", 2, 0.1, 100, width=4)
+
+
+def test_benchmark_recommends_the_preset():
+    preset = presets.point_cloud(4, iterations=100)
+    ours = benchmark_pair.build(benchmark_pair.BASE, 4, 100, 0)
+    for one, two in ((preset.generator, ours.generator), (preset.potential, ours.potential)):
+        mine, other = one.get_config(), two.get_config()
+        assert {**mine, "name": ""} == {**other, "name": ""}
+    for attribute in ("generator_steps", "potential_steps", "ema_decay", "gradient_penalty"):
+        assert getattr(preset, attribute) == getattr(ours, attribute)
+    for which in ("generator_optimizer", "potential_optimizer"):
+        mine, other = (getattr(m, which).get_config() for m in (preset, ours))
+        assert {**mine, "name": ""} == {**other, "name": ""}

@@ -1,0 +1,151 @@
+"""JAX's devices: `keras.distribution.DataParallel`, one program over all of them."""
+
+import contextlib
+import os
+import weakref
+from collections.abc import Iterator
+
+import jax
+import keras
+import numpy as np
+
+from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.errors import InputError
+
+REPLICAS_ARE_APART = False
+
+# --- in a training step -------------------------------------------------------------------
+
+
+def replicas() -> int:
+    return 1
+
+
+def replica() -> int:
+    return 0
+
+
+def gather(x):
+    return x
+
+
+def rows_of_all_replicas(rows: int) -> int:
+    return rows
+
+
+def _data_parallel() -> keras.distribution.DataParallel | None:
+    current = keras.distribution.distribution()
+    return current if isinstance(current, keras.distribution.DataParallel) else None
+
+
+def devices_of_a_batch() -> int:
+    current = _data_parallel()
+    return 1 if current is None else current.device_mesh.devices.size
+
+
+def shard_rows(x, axis: int = 0):
+    current = _data_parallel()
+    if current is None:
+        return x
+    spec = [None] * axis + [current.batch_dim_name] + [None] * (x.ndim - axis - 1)
+    mesh = current.device_mesh.backend_mesh
+    return jax.lax.with_sharding_constraint(
+        x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    )
+
+
+# --- around it ----------------------------------------------------------------------------
+
+
+def make_train_function(model, own, force: bool) -> None:
+    own(force)
+
+
+_on_this_process = weakref.WeakKeyDictionary()
+
+
+def predict(network: keras.Model, inputs):
+    if jax.process_count() == 1:
+        return network.predict_on_batch(inputs)
+    # A computation with the variables themselves would have to be run by all processes.
+    function = _on_this_process.get(network)
+    if function is None:
+        reference = weakref.ref(network)
+        function = jax.jit(lambda *a: reference().stateless_call(*a, training=False)[0])
+        _on_this_process[network] = function
+    variables = network.trainable_variables, network.non_trainable_variables
+    values = ([v.value.addressable_data(0) for v in group] for group in variables)
+    return np.asarray(function(*values, inputs))
+
+
+_VARIABLE = "KERAS_DISTRIBUTION_"
+
+
+def find_cluster() -> Cluster | None:
+    names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+    given = {name: os.environ.get(_VARIABLE + name, "") for name in names}
+    if not any(given.values()):
+        return None
+    for name in names:
+        if not given[name]:
+            raise InputError(
+                f"environment variable {_VARIABLE}{name} is missing: several processes need "
+                f"{', '.join(_VARIABLE + other for other in names)}."
+            )
+    addresses = [address.strip() for address in given["JOB_ADDRESSES"].split(",")]
+    for address in addresses:
+        check_address(address, f"environment variable {_VARIABLE}JOB_ADDRESSES")
+    for name in names[1:]:
+        if not given[name].isdecimal():
+            raise InputError(
+                f"environment variable {_VARIABLE}{name}={given[name]} must be a whole number."
+            )
+    processes, process = int(given["NUM_PROCESSES"]), int(given["PROCESS_ID"])
+    if not process < processes:
+        raise InputError(
+            f"environment variable {_VARIABLE}PROCESS_ID={process} must be below "
+            f"{_VARIABLE}NUM_PROCESSES={processes}."
+        )
+    if len(addresses) not in (1, processes):
+        raise InputError(
+            f"environment variable {_VARIABLE}JOB_ADDRESSES has {len(addresses)} addresses: "
+            f"accepted are the first process's alone, or those of all {processes}."
+        )
+    return Cluster(tuple(addresses), process, processes)
+
+
+def count_devices() -> tuple[int, str]:
+    devices = jax.local_devices()
+    return len(devices), devices[0].platform.upper()
+
+
+def meeting_port(cluster: Cluster) -> int:
+    return split_address(cluster.addresses[0])[1]
+
+
+def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
+    return split_address(cluster.addresses[0])
+
+
+def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
+    if strategy == "multiworker":
+        keras.distribution.initialize()
+    return _Devices()
+
+
+class _Devices(Distribution):
+    def __init__(self):
+        self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
+        self.replicas = self.data_parallel.device_mesh.devices.size
+        self.processes, self.process = jax.process_count(), jax.process_index()
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        # For good: `fit` and everything else needs it as well.
+        keras.distribution.set_distribution(self.data_parallel)
+        yield
+
+    def feed(self, batches, start: int, workers: int, group: int):
+        # The batch is one array in its own order, of which each device has a block.
+        rows = None if self.processes == 1 else self._own_rows(batches.batch_size, 1)
+        return batches.stream(start=start, workers=workers, rows=rows)

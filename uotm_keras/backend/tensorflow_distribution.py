@@ -1,0 +1,218 @@
+"""TensorFlow's replicas: tf.distribute on one machine and on several."""
+
+import json
+import os
+import weakref
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.errors import InputError
+
+REPLICAS_ARE_APART = True
+
+# --- in a training step -------------------------------------------------------------------
+
+
+def replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replica():
+    return _replica_context().replica_id_in_sync_group
+
+
+def _replica_context():
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise InputError("under a tf.distribute strategy, call updates by fit or strategy.run.")
+    return context
+
+
+def gather(x):
+    # What `fit` hands in has no device yet, without which several hosts cannot gather it.
+    gathered = _replica_context().all_gather(tf.identity(x), axis=0)
+    rows = x.shape[0]
+    gathered.set_shape((None if rows is None else rows * replicas(), *x.shape[1:]))
+    return gathered
+
+
+def devices_of_a_batch() -> int:
+    return 1
+
+
+def shard_rows(x, axis: int = 0):
+    return x
+
+
+def rows_of_all_replicas(rows):
+    count = replicas()
+    if count == 1 or isinstance(rows, int):
+        return rows * count
+    total = _replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
+    sentence = "each replica must have as many rows of a batch: drop the last, partial batch."
+    with tf.control_dependencies([tf.debugging.Assert(total == rows * count, [sentence])]):
+        return tf.identity(total)
+
+
+def mean_over_replicas(results, optimizer):
+    """Gradients and logs, averaged over the replicas before the optimizer sees them.
+
+    Keras sums the gradients itself, after clipping and after the check for infinities,
+    which must not differ between replicas: so it is kept from that.
+    """
+    if replicas() == 1:
+        return results
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    optimizer._all_reduce_sum_gradients = list
+    present = [x for x in tf.nest.flatten(results) if x is not None]
+    reduced = iter(_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, present))
+    filled = [None if x is None else next(reduced) for x in tf.nest.flatten(results)]
+    return tf.nest.pack_sequence_as(results, filled)
+
+
+# --- around it ----------------------------------------------------------------------------
+
+
+def make_train_function(model, own, force: bool) -> None:
+    """Keras's own on one replica. On several it loses the logs of several hosts, and its
+    loop over `steps_per_execution` cannot hold a replica's all-reduce."""
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1 or model.run_eagerly:
+        own(force)
+        return
+    if model.train_function is not None and not force:
+        return
+    train_step = model._autoconvert_optionals(model.train_step)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def step(data):
+        logs = strategy.run(train_step, args=(data,))
+        # They are the same on all replicas.
+        return {name: strategy.experimental_local_results(v)[0] for name, v in logs.items()}
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def next_step(iterator):
+        return step(iterator.get_next())
+
+    def train_function(iterator):
+        in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
+        logs = None
+        for _ in range(model.steps_per_execution):
+            try:
+                logs = next_step(iterator) if in_graph else step(next(iterator))
+            except (tf.errors.OutOfRangeError, StopIteration):
+                if logs is None:
+                    raise
+                break
+        return logs
+
+    model.train_function = train_function
+
+
+_on_one_replica = weakref.WeakKeyDictionary()
+
+
+def predict(network: keras.Model, inputs):
+    if network.distribute_strategy.num_replicas_in_sync == 1:
+        return network.predict_on_batch(inputs)
+    # Keras would run it on each replica, and on all hosts at once.
+    function = _on_one_replica.get(network)
+    if function is None:
+        reference = weakref.ref(network)
+        function = tf.function(lambda x: reference()(x, training=False), reduce_retracing=True)
+        _on_one_replica[network] = function
+    return function(tf.nest.map_structure(tf.convert_to_tensor, inputs)).numpy()
+
+
+_SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+
+
+def find_cluster() -> Cluster | None:
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return None
+    try:
+        record = json.loads(text)
+        jobs, task = record["cluster"], record["task"]
+        kind, index = task["type"], int(task["index"])
+        addresses = [address for job in ("chief", "worker") for address in jobs.get(job, [])]
+        process = index + (len(jobs.get("chief", [])) if kind == "worker" else 0)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"environment variable TF_CONFIG={text!r} is malformed: accepted is {_SHAPE}."
+        ) from None
+    others = sorted(set(jobs) - {"chief", "worker"})
+    if others or kind not in jobs:
+        raise InputError(
+            f"environment variable TF_CONFIG has a task of type {kind!r} in a cluster of "
+            f"{', '.join(map(repr, jobs))}: accepted are 'chief' and 'worker'."
+        )
+    if not 0 <= index < len(jobs[kind]):
+        raise InputError(
+            f"environment variable TF_CONFIG has the task {kind} {index}, but the cluster has "
+            f"{len(jobs[kind])} of that type."
+        )
+    for address in addresses:
+        check_address(address, "environment variable TF_CONFIG")
+    return Cluster(tuple(addresses), process, len(addresses))
+
+
+def count_devices() -> tuple[int, str]:
+    devices = _devices()
+    return len(devices), "GPU" if devices[0].startswith("GPU") else "CPU"
+
+
+def _devices() -> list[str]:
+    for kind in ("GPU", "CPU"):
+        devices = tf.config.list_physical_devices(kind)
+        if devices:
+            break
+    # Without setting up TensorFlow, which must not be before several processes have met.
+    count = sum(
+        len(tf.config.get_logical_device_configuration(device) or [None]) for device in devices
+    )
+    return [f"{kind}:{i}" for i in range(count)]
+
+
+def meeting_port(cluster: Cluster) -> int:
+    return split_address(cluster.addresses[0])[1]
+
+
+def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
+    return split_address(cluster.addresses[0])
+
+
+def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
+    if strategy == "multiworker":
+        return _Replicas(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+    return _Replicas(tf.distribute.MirroredStrategy(_devices()), None)
+
+
+class _Replicas(Distribution):
+    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None):
+        self.strategy = strategy
+        self.replicas = strategy.num_replicas_in_sync
+        if cluster is not None:
+            self.processes, self.process = cluster.processes, cluster.process
+
+    def scope(self):
+        return self.strategy.scope()
+
+    def feed(self, batches, start: int, workers: int, group: int):
+        rows = self._own_rows(batches.batch_size, group)
+        stream = batches.stream(start=start, workers=workers, rows=rows)
+        here = self.replicas // self.processes
+
+        def of_each_replica():
+            for batch in stream:
+                arrays = batch if isinstance(batch, tuple) else (batch,)
+                yield from zip(*(np.split(array, here) for array in arrays), strict=True)
+
+        size = batches.batch_size // self.replicas
+        signature = tuple(tf.TensorSpec((size, *shape), tf.float32) for shape in batches.shapes)
+        dataset = tf.data.Dataset.from_generator(of_each_replica, output_signature=signature)
+        return self.strategy.distribute_datasets_from_function(lambda _: dataset.prefetch(here))

@@ -1,0 +1,202 @@
+"""PyTorch's replicas: the processes of torchrun, one a device, over gloo or NCCL."""
+
+import datetime
+import os
+
+import keras
+import torch
+import torch.distributed as dist
+
+from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.errors import InputError
+
+REPLICAS_ARE_APART = True
+
+# --- in a training step -------------------------------------------------------------------
+
+
+def replicas() -> int:
+    return dist.get_world_size() if _running() else 1
+
+
+def replica() -> int:
+    return dist.get_rank() if _running() else 0
+
+
+def _running() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def gather(x):
+    x = x.contiguous()
+    parts = [torch.empty_like(x) for _ in range(replicas())]
+    dist.all_gather(parts, x)
+    return torch.cat(parts)
+
+
+def devices_of_a_batch() -> int:
+    return 1
+
+
+def shard_rows(x, axis: int = 0):
+    return x
+
+
+_rows_seen: int | None = None
+
+
+def rows_of_all_replicas(rows: int) -> int:
+    count = replicas()
+    if count == 1:
+        return rows
+    global _rows_seen
+    if _rows_seen is None:
+        every = gather(torch.tensor([rows])).tolist()
+        if len(set(every)) > 1:
+            raise InputError(f"the processes have {every} rows of a batch: each must have as many.")
+        _rows_seen = rows
+    if rows != _rows_seen:
+        # Another size here may not be another size elsewhere, and asking costs a wait.
+        raise InputError(
+            f"a batch of {rows} rows after batches of {_rows_seen}: with several processes all "
+            "must be of one size, so drop the last, partial batch."
+        )
+    return rows * count
+
+
+@torch.no_grad()
+def average_over_replicas(gradients: list, logs: dict) -> dict:
+    """Averages gradients in place and logs anew over the replicas, in one message."""
+    count = replicas()
+    if count == 1:
+        return logs
+    scalars = torch.stack([value.to(torch.float32) for value in logs.values()])
+    flat = torch.cat([*(g.reshape(-1).to(torch.float32) for g in gradients), scalars])
+    dist.all_reduce(flat)
+    flat /= count
+    *parts, scalars = flat.split([*(g.numel() for g in gradients), len(logs)])
+    # Into the old tensors, which lie in memory as their variables do.
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))
+    return dict(zip(logs, scalars.unbind(), strict=True))
+
+
+# --- around it ----------------------------------------------------------------------------
+
+
+def make_train_function(model, own, force: bool) -> None:
+    if model.steps_per_execution > 1:
+        raise InputError(
+            f"steps_per_execution={model.steps_per_execution} is not possible on the torch "
+            "backend: accepted is 1."
+        )
+    own(force)
+
+
+def predict(network: keras.Model, inputs):
+    return network.predict_on_batch(inputs)
+
+
+def find_cluster() -> Cluster | None:
+    if "WORLD_SIZE" not in os.environ:
+        return None
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"):
+        value = os.environ.get(name, "")
+        if not value or (name != "MASTER_ADDR" and not value.isdecimal()):
+            raise InputError(
+                f"environment variable {name}={value!r} is not what torchrun sets: start the "
+                "processes by torchrun."
+            )
+    process, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if not process < processes:
+        raise InputError(
+            f"environment variable RANK={process} must be below WORLD_SIZE={processes}."
+        )
+    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    check_address(address, "the environment")
+    return Cluster((address,), process, processes)
+
+
+def count_devices() -> tuple[int, str]:
+    return 1, "GPU" if torch.cuda.is_available() else "CPU"
+
+
+_store = None
+
+
+def meeting_port(cluster: Cluster) -> int:
+    return 0  # torchrun's own is taken
+
+
+def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
+    host, _ = split_address(cluster.addresses[0])
+    try:
+        store = _open_store(cluster, seconds)
+        if cluster.process == 0:
+            store.set("uotm_keras_port", str(port))
+        else:
+            store.wait(["uotm_keras_port"], datetime.timedelta(seconds=seconds))
+            port = int(store.get("uotm_keras_port"))
+    except dist.DistError:
+        raise InputError(
+            f"{cluster.name(0)} of {cluster.processes} cannot be reached within {seconds:g} "
+            "seconds: start all processes, or give a longer --worker_timeout."
+        ) from None
+    return host, port
+
+
+def _open_store(cluster: Cluster, seconds: float = 300.0):
+    global _store
+    if _store is None:
+        host, port = split_address(cluster.addresses[0])
+        agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        _store = dist.TCPStore(
+            host, port, cluster.processes,
+            is_master=cluster.process == 0 and not agents,
+            timeout=datetime.timedelta(seconds=seconds),
+            wait_for_workers=False,
+        )  # fmt: skip
+        if agents:  # which outlives these processes, if torchrun starts them again
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            _store = dist.PrefixStore(f"uotm_keras/attempt_{attempt}", _store)
+    return _store
+
+
+def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
+    if strategy != "multiworker":
+        raise InputError(
+            f"--strategy={strategy} is not possible on the torch backend, which has a process "
+            "for each device: start them by torchrun --nproc_per_node=2 train.py."
+        )
+    kind = "gloo"
+    if torch.cuda.is_available():
+        device = int(os.environ.get("LOCAL_RANK", "0"))
+        if device >= torch.cuda.device_count():
+            raise InputError(
+                f"environment variable LOCAL_RANK={device}, but there are "
+                f"{torch.cuda.device_count()} GPUs here: start as many processes as GPUs."
+            )
+        torch.cuda.set_device(device)
+        kind = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(
+        kind,
+        store=dist.PrefixStore("group", _open_store(cluster)),
+        rank=cluster.process,
+        world_size=cluster.processes,
+        # The first process may score or write for long while the others wait.
+        timeout=datetime.timedelta(days=1),
+    )
+    return _Processes(cluster)
+
+
+class _Processes(Distribution):
+    def __init__(self, cluster: Cluster):
+        self.replicas = self.processes = cluster.processes
+        self.process = cluster.process
+
+    def feed(self, batches, start: int, workers: int, group: int):
+        rows = self._own_rows(batches.batch_size, group)
+        return batches.stream(start=start, workers=workers, rows=rows)
+
+    def close(self) -> None:
+        dist.destroy_process_group()

@@ -1,0 +1,45 @@
+"""How the rows of one batch are shared out, by replicas and by micro-batches.
+
+The minibatch standard deviation groups the rows i, i + B/G, i + 2B/G, … of a batch of B.
+A part that holds whole groups in that order has the same groups when it stands alone; so
+the batch is seen as (G, parts, B/(G·parts)) rows, and a part takes its slice of the middle
+axis. With G = 1 the parts are blocks of neighbouring rows.
+"""
+
+import numpy as np
+from keras import ops
+
+GROUP_SIZES = (4, 3, 2, 1)
+
+
+def group_size(batch):
+    """Rows in a group of the minibatch standard deviation: the largest of 4, 3, 2, 1 that
+    divides the batch, an int or an integer tensor."""
+    if isinstance(batch, int):
+        return next(size for size in GROUP_SIZES if batch % size == 0)
+    group = ops.where(batch % 2 == 0, 2, 1)
+    group = ops.where(batch % 3 == 0, 3, group)
+    return ops.where(batch % 4 == 0, 4, group)
+
+
+def split_rows(x, parts: int, group=1, blocks: int = 1):
+    """The rows of a batch by part.
+
+    Args:
+        x: (B, ...).
+        parts: how many, which with `group` and `blocks` divide B.
+        group: rows of a group that stay together, an int or an integer tensor.
+        blocks: equal blocks of neighbouring rows that each part has a share of.
+
+    Returns:
+        (parts, B/parts, ...).
+    """
+    rest = tuple(x.shape[1:])
+    x = ops.reshape(x, (blocks, group, parts, -1, *rest))
+    x = ops.transpose(x, (2, 0, 1, *range(3, 4 + len(rest))))
+    return ops.reshape(x, (parts, -1, *rest))
+
+
+def row_order(batch: int, parts: int, group: int = 1) -> np.ndarray:
+    """The row numbers of each part, as `split_rows` shares them: int64 (parts, batch/parts)."""
+    return np.arange(batch).reshape(group, parts, -1).swapaxes(0, 1).reshape(parts, -1)
