@@ -9,15 +9,17 @@ from uotm_keras.cli.entry import run_command
 from uotm_keras.cli.parsing import Command, Text, WholeNumber
 
 
-def new_command(usage: str, iterations: int, seeds: int = 3) -> Command:
+def new_command(
+    usage: str, iterations: int, seeds: int = 3, batch_size: int = 256, width: int = 64
+) -> Command:
     """The flags that every experiment has."""
     c = Command(usage)
     c.group("Flags")
     c.add("out", Text("the path of a folder"), "runs/experiments", "Where the files go.")
     c.add("seeds", WholeNumber(1, 1_000), seeds, "Runs of each setting, with seeds 0, 1, ….")
     c.add("iterations", WholeNumber(1, 10_000_000), iterations, "Of training, in each run.")
-    c.add("batch_size", WholeNumber(2, 1_000_000), 256, "Points a batch.")
-    c.add("width", WholeNumber(1, 100_000), 64, "Of the networks.")
+    c.add("batch_size", WholeNumber(2, 1_000_000), batch_size, "Points a batch.")
+    c.add("width", WholeNumber(1, 100_000), width, "Of the networks.")
     return c
 
 

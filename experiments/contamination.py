@@ -133,7 +133,8 @@ def _case(method, source, seed, flags, scorer, judge) -> dict:
 
 def _text(flags: dict, errors: dict) -> str:
     judged = "; ".join(
-        f"{KINDS[kind]}: {digits:.1%} of real digits and {missed:.1%} of real outliers judged wrongly"
+        f"{KINDS[kind]}: {digits:.1%} of real digits and {missed:.1%} of real outliers judged "
+        "wrongly"
         for kind, (digits, missed) in errors.items()
     )
     return f"""

@@ -21,6 +21,13 @@ def squared_w2(x: np.ndarray, y: np.ndarray) -> float:
     return float(ot.emd2([], [], ot.dist(np.asarray(x, float), np.asarray(y, float))))
 
 
+def matching(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The index of y that the optimal plan (squared distances) gives each x; as many of both."""
+    ot = _pot()
+    plan = ot.emd([], [], ot.dist(np.asarray(x, float), np.asarray(y, float)))
+    return plan.argmax(1)
+
+
 def unbalanced_plan(
     x: np.ndarray, y: np.ndarray, tau: float, iterations: int = 200_000
 ) -> tuple[np.ndarray, float]:

@@ -87,8 +87,8 @@ potential steps and a generator step, batches of {flags["batch_size"]}, the same
 |T(x, z)| < ½, of {flags["points"]} samples; weights are Ψ2*'(−v(y)) over the data.
 
 The maps start near the identity. In a first try with maps that did not (2 000 iterations), OTM
-generated nothing at all at the outliers, in three seeds of three: its map had not got there, which is
-no robustness. The setting was changed once for this, before any other method had been run."""
+generated nothing at all at the outliers, in three seeds of three: its map had not got there, which
+is no robustness. The setting was changed once for this, before any other method had been run."""
     return Results(
         "Outliers on a line", text, [table], runs, _figure(pictures),
         "Transport x ↦ T(x, z) of each method (seed 0), as in the paper's figure; beside it the "

@@ -96,7 +96,9 @@ def work(flags: dict) -> Results:
             row = {
                 "how": f"UOTM, τ = {tau:g}", "seed": seed, "cost": _cost(x, moved),
                 "kept": 100 * float(np.mean(classes.of(moved) == labels)),
-                "distance": scorer.score(lambda m=moved: [m], (-1.0, 1.0))["metrics"]["fid"]["value"],
+                "distance": scorer.score(lambda m=moved: [m], (-1.0, 1.0))["metrics"]["fid"][
+                    "value"
+                ],
             }  # fmt: skip
             say(f"{row['how']}, seed {seed}: cost {row['cost']:.1f}, {row['kept']:.1f} % kept")
             runs.append({**row, "wall": times.wall, "cpu": times.cpu})
@@ -116,7 +118,8 @@ same images to {count} bold ones, which it can only permute, while a map may mov
 a support-vector classifier of bold digits ({classes.accuracy:.1%} right on held-out ones)."""
     return Results(
         "Thin digits to bold ones", text, [Table(columns, over_seeds(runs, ["how"]))], runs,
-        _figure(rows), "Thin digits, what the exact discrete plan gives them, and what the maps do.",
+        _figure(rows),
+        "Thin digits, what the exact discrete plan gives them, and what the maps do.",
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ elif _name == "jax":
     from uotm_keras.backend import jax_distribution as distribution
     from uotm_keras.backend.jax import *  # noqa: F403
 elif _name == "torch":
-    from uotm_keras.backend import torch_distribution as distribution
+    from uotm_keras.backend import torch_distribution as distribution  # noqa: F401
     from uotm_keras.backend.torch import *  # noqa: F403
 else:
     raise InputError(
