@@ -85,7 +85,7 @@ def point_cloud(
     source: str = "data",
     seed: int = 0,
 ):
-    """A compiled `UOTM` between point clouds, by the setting of `docs/results/benchmark_pair.md`.
+    """A compiled `UOTM` between point clouds; its setting is still being searched.
 
     A map and a potential of two residual blocks, the map about a learned matrix and the
     potential about a learned quadratic form; four updates of the map to one of the

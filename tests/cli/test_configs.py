@@ -68,6 +68,8 @@ def test_the_paper_s_cifar10():
     for name, parameter in inspect.signature(NCSNpp).parameters.items():
         if name in values:
             expected = parameter.default
+            if isinstance(expected, bool):
+                expected = "on" if expected else "off"
             assert values[name] == (list(expected) if isinstance(expected, tuple) else expected)
     assert values["potential_base_channels"] == 64
     rate = build._rate(values, "generator_lr", 50000 // values["batch_size"])
