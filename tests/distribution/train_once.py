@@ -15,7 +15,7 @@ DEFAULTS = {
     "penalty": "r1",  # or wgan_gp
     "batch_statistics": "global",
     "accumulate": 1,
-    "jit": False,
+    "jit": "auto",
     "steps_per_execution": 1,
     "batch": 16,
     "steps": 10,
