@@ -87,6 +87,8 @@ def test_great_circle_is_scipys_slerp():
 
 def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     folder = tmp_path / "exported"
+    with open(image_run / "metrics.jsonl", "a") as log:
+        log.write('{"step": 3, "cos')  # as another process leaves it while it writes
     assert export.main([f"--run_dir={image_run}", f"--out={folder}"]) == 0
     assert json.loads((folder / "uotm_keras.json").read_text())["data_set"] == "digits"
     ours, served = tmp_path / "ours.npz", tmp_path / "served.npz"
@@ -104,6 +106,8 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     for change, words in (
         ({"gaussian_source": False}, "transports a data set"),
         ({"source_shape": "abc"}, "is no export"),
+        ({"source_shape": [4, 4, 1]}, "does not take what its uotm_keras.json says"),
+        ({"latent_dim": None}, "does not take what its uotm_keras.json says"),
     ):
         metadata.write_text(json.dumps({**whole, **change}))
         capsys.readouterr()

@@ -1,5 +1,6 @@
 """Killed and resumed equals never stopped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -96,3 +97,19 @@ def test_kill_9(tiny, tmp_path):
     whole = type(tiny)(tmp_path / "whole")
     assert whole.train(max_steps=end, **intervals) == 0
     assert_same(tiny, whole, end)
+
+
+def test_a_run_of_an_earlier_version_goes_on(tiny, capsys):
+    """Flags that it did not have count as their defaults."""
+    assert tiny.train(max_steps=5) == 0
+    config = tiny.folder / "config.json"
+    record = json.loads(config.read_text())
+    del record["flags"]["jko_step_size"], record["flags"]["batch_size"]
+    config.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert tiny.train(max_steps=6) == 2  # 32 is not the default
+    error = capsys.readouterr().err
+    assert "--batch_size=32 (there 128)" in error and "jko" not in error
+    record["flags"]["batch_size"] = 32
+    config.write_text(json.dumps(record))
+    assert tiny.train(max_steps=6) == 0

@@ -73,14 +73,12 @@ def run_metadata(run_dir: str, flags: Mapping, step: int) -> dict:
         flags: its flags.
         step: of the exported weights; scores of other steps are not told.
     """
+    from uotm_keras.training.metrics_log import read_log
     from uotm_keras.training.run_directory import RunDirectory
 
     directory = RunDirectory(run_dir)
     config = directory.read_config()
-    lines = []
-    if directory.metrics.exists():
-        lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
-    at_step = [line for line in lines if line.get("step") == step]
+    at_step = [line for line in read_log(directory.metrics) if line["step"] == step]
     record = {
         "data_set": flags["dataset"],
         "flags": dict(flags),

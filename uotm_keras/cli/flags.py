@@ -291,6 +291,12 @@ def parse(arguments: list[str]) -> dict:
     return values
 
 
+def defaults() -> dict:
+    """The values of `parse` where no flag is given, without --run_dir and --dataset."""
+    values = parse(["--run_dir=any", "--dataset=any"])
+    return {name: value for name, value in values.items() if name not in ("run_dir", "dataset")}
+
+
 def _check_together(values: dict) -> None:
     if values["keep_best"] == "on" and not values["eval_every"]:
         raise InputError("flag --keep_best=on needs scores: give --eval_every above 0.")

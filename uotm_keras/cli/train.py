@@ -43,7 +43,9 @@ def _train(flags: dict) -> int:
     if flags["export"] != "none":
         require_packages(flags["export"])  # before hours of training
     directory = RunDirectory(flags["run_dir"])
-    exists = directory.check(flags, keras.backend.backend(), train_flags.OPERATIONAL)
+    exists = directory.check(
+        flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
+    )
     checkpoints = Checkpoints(directory.checkpoints)
     start = (checkpoints.newest(_say) if exists else None) or 0
     if start >= flags["max_steps"]:

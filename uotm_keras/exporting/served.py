@@ -53,7 +53,12 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
         inputs = {"source": np.asarray(source, "float32")}
         if latent_dim is not None:
             inputs["latent"] = np.asarray(latent, "float32")
-        return run(inputs)
+        try:
+            return run(inputs)
+        except Exception as error:  # of TensorFlow or onnxruntime: shapes that are not theirs
+            raise InputError(
+                f"{path} does not take what its {METADATA} says: {_first_line(error)}."
+            ) from error
 
     return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian)
 

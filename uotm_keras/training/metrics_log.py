@@ -73,23 +73,39 @@ class MetricsLog:
 
 def _read_repaired(path: Path) -> list[dict]:
     """The lines of the log; what follows the last line's end is cut off."""
-    if not path.exists():
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+    return read_log(path)
+
+
+def read_log(path: Path) -> list[dict]:
+    """The lines of `metrics.jsonl` by step; none if it is not there.
+
+    Nothing is repaired: another process may be writing. A last line without its end, which
+    it has not finished, is left out.
+
+    Raises:
+        InputError: the file cannot be read, or is no such log.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
     lines = []
-    for number, text in enumerate(content[:whole].splitlines(), 1):
+    for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             line = json.loads(text)
-            line["step"] + 0
+            lines.append({**line, "step": int(line["step"])})
         except (ValueError, TypeError, KeyError):
             raise InputError(
                 f"{path} line {number} is not a JSON object with a step: repair or remove it."
             ) from None
-        lines.append(line)
-    return lines
+    return sorted(lines, key=lambda line: line["step"])
 
 
 def _event_writer(folder: Path):

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.training.run_directory import RunDirectory
 
 POINTS = 1000
@@ -37,33 +36,6 @@ class Grid(NamedTuple):
 
     step: int
     path: Path
-
-
-def read_log(path: Path) -> list[dict]:
-    """The lines of `metrics.jsonl` by step; none if it is not there.
-
-    Nothing is repaired: another process may be writing. A last line without its end, which
-    it has not finished, is left out.
-
-    Raises:
-        InputError: the file cannot be read, or is no such log.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}.") from None
-    lines = []
-    for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-        try:
-            line = json.loads(text)
-            lines.append({**line, "step": int(line["step"])})
-        except (ValueError, TypeError, KeyError):
-            raise InputError(
-                f"{path} line {number} is not a JSON object with a step: repair or remove it."
-            ) from None
-    return sorted(lines, key=lambda line: line["step"])
 
 
 def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:

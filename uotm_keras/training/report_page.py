@@ -12,6 +12,7 @@ import numpy as np
 from uotm_keras.files import write_text
 from uotm_keras.metrics.scorer import LABELS, LOWER_IS_BETTER
 from uotm_keras.training import report_charts, report_data
+from uotm_keras.training.metrics_log import read_log
 from uotm_keras.training.report_axes import grouped, number
 from uotm_keras.training.report_clouds import draw_points, draw_weights
 from uotm_keras.training.report_curves import draw
@@ -58,7 +59,7 @@ def write_page(
     text = render(
         directory.path.resolve().name,
         directory.read_config(),
-        report_data.read_log(directory.metrics),
+        read_log(directory.metrics),
         step=step, defaults=defaults or {}, unset=unset or {}, facts=facts or {},
         protocol=protocol, outliers=outliers, now=now or datetime.now(UTC),
         best=report_data.best_checkpoint(directory),
@@ -90,7 +91,7 @@ def render(
     Args:
         name: of the run.
         config: of `RunDirectory.read_config`.
-        lines: of `report_data.read_log`.
+        lines: of `metrics_log.read_log`.
         best: the record of the best checkpoint, or None.
         grids: pictures of samples: `step`, `picture`, and whether it is `printed`.
         beside: pictures beside them: `label`, `alt` and `picture`.

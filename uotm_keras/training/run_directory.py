@@ -38,13 +38,16 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.page = self.path / "report.html"
 
-    def check(self, flags: Mapping, backend: str, operational: frozenset[str]) -> bool:
+    def check(
+        self, flags: Mapping, backend: str, operational: frozenset[str], defaults: Mapping
+    ) -> bool:
         """Whether a run is here already; touches nothing.
 
         Args:
             flags: every flag of the run that wants to start.
             backend: its Keras backend.
             operational: names of flags that may differ.
+            defaults: what flags are that a run of an earlier version does not have.
 
         Raises:
             InputError: the run here is another one, or must not go on.
@@ -64,7 +67,7 @@ class RunDirectory:
                 "go on with: give another folder, or --resume=auto."
             )
         known = self.read_config()
-        differing = _differences({**known["flags"]}, flags, operational)
+        differing = _differences({**defaults, **known["flags"]}, flags, operational)
         if known["backend"] != backend:
             # Each backend has its own random numbers: the run would become one of a kind
             # that no single command repeats.
