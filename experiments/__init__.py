@@ -1,5 +1,5 @@
-"""The papers' claims on points, run and measured against exact answers.
+"""The papers' claims, run and measured against exact answers and on real digits.
 
 Each module is a command, `python -m experiments.NAME --help`, that writes NAME.csv, NAME.md
-and NAME.png; `docs/results/` holds what they wrote with their default settings.
+and NAME.png. None has been run with its default settings for the record yet.
 """

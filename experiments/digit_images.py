@@ -59,14 +59,21 @@ def train(
     seed: int,
     scores: ScoreGenerator | None = None,
 ) -> Times:
-    """`fit`, as `train.py` does it; the seconds include the scoring."""
+    """`fit` on a source, as `train.py` does it; the seconds include the scoring."""
+    batches = data.Batches(source, batch_size=batch_size, seed=seed)
+    return fit(model, batches, iterations, [scores] if scores is not None else [])
+
+
+def fit(model: UOTM, batches: "data.Batches", iterations: int, callbacks=()) -> Times:
+    """So many iterations on batches or pairs of batches."""
     started = time.perf_counter(), time.process_time()
     model.fit(
-        data.Batches(source, batch_size=batch_size, seed=seed).stream(workers=0),
+        batches.stream(start=0, workers=0),
         steps_per_epoch=iterations,
         epochs=1,
+        shuffle=False,
         verbose=0,
-        callbacks=[scores] if scores is not None else [],
+        callbacks=list(callbacks),
     )
     return Times(time.perf_counter() - started[0], time.process_time() - started[1])
 

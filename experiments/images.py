@@ -58,11 +58,10 @@ def settings(part: str, iterations: int) -> dict[str, dict]:
 
 def command():
     """The flags of this experiment."""
-    c = new_command(__doc__, iterations=1_500)
+    c = new_command(__doc__, iterations=1_500, batch_size=64, width=256)
     c.add("part", Choice(*PARTS), "methods", "What is compared.")
     c.add("samples", WholeNumber(1, 1_000_000), 2_000, "Scored, of each run.")
     c.add("curve_points", WholeNumber(1, 100), 6, "Scores on the way, for the curves.")
-    c.set_defaults(batch_size=64, width=256)
     return c
 
 

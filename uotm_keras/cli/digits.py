@@ -76,4 +76,6 @@ def _score(flags: dict) -> int:
     print(f"  samples   {run_dir}/samples/step_{run.step:06d}.png  (beside the data, real.png)")
     print(f"  curves    {run_dir}/metrics.jsonl, or tensorboard --logdir {run_dir}/tensorboard")
     print(f"  score     {run_dir}/digit_score.json")
+    if (run_dir / "report.html").exists():
+        print(f"  page      {run_dir}/report.html")
     return 0

@@ -1,0 +1,80 @@
+"""The experiments on images, in settings so small that they only show that the scripts run."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from experiments import contamination, digit_images, exact, images, translation
+
+TINY = ["--iterations=2", "--seeds=1", "--width=4", "--batch_size=8"]
+
+
+def rows(folder, name) -> list[dict]:
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"python -m experiments.{name.partition('_')[0]}" in (folder / f"{name}.md").read_text()
+    with open(folder / f"{name}.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_images(tmp_path, monkeypatch):
+    every = images.settings("r1", 2)
+    monkeypatch.setattr(images, "settings", lambda part, n: {"OTM": every["OTM, without R1"]})
+    arguments = [*TINY, "--part=r1", "--samples=500", "--curve_points=1", f"--out={tmp_path}"]
+    assert images.main(arguments) == 0
+    (row,) = rows(tmp_path, "images_r1")
+    assert row["setting"] == "OTM" and float(row["distance"]) > 100
+
+
+def test_settings():
+    assert {part: len(images.settings(part, 100)) for part in images.PARTS} == {
+        "methods": 5, "divergences": 16, "tau": 6, "r1": 6,
+    }  # fmt: skip
+    for arguments in images.settings("divergences", 100).values():
+        digit_images.build(arguments, 100, 4, 0)
+
+
+def test_contamination(tmp_path):
+    arguments = ["--methods=uotm", "--kinds=inverted", "--percent=1", "--samples=500"]
+    assert contamination.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
+    (row,) = rows(tmp_path, "contamination")
+    assert 0 <= float(row["auroc"]) <= 1 and 0 <= float(row["share"]) <= 100
+
+
+def test_the_judge_tells_black_from_white():
+    rng = np.random.default_rng(0)
+    dark, bright = rng.uniform(-1, 0, (60, 4, 4, 1)), rng.uniform(0, 1, (60, 4, 4, 1))
+    judge = contamination.Judge(dark, bright)
+    assert judge.errors == (0.0, 0.0)
+    assert judge.share(np.concatenate([dark[:30], bright[:10]])) == pytest.approx(0.25)
+
+
+def test_translation(tmp_path):
+    assert translation.main([*TINY, "--taus=0.002", "--samples=100", f"--out={tmp_path}"]) == 0
+    table = {row["how"]: row for row in rows(tmp_path, "translation")}
+    assert float(table["exact plan"]["cost"]) < float(table["at random"]["cost"])
+    assert float(table["exact plan"]["kept"]) > 50
+
+
+def test_matching():
+    points = np.random.default_rng(0).normal(size=(20, 2))
+    order = np.random.default_rng(1).permutation(20)
+    np.testing.assert_array_equal(exact.matching(points[order], points), order)
+
+
+@pytest.mark.parametrize(
+    "module, arguments, words",
+    [
+        (images, ["--samples=1"], "--samples=1"),
+        (images, ["--part=x"], "--part=x"),
+        (contamination, ["--samples=1"], "--samples=1"),
+        (contamination, ["--percent=-1"], "--percent=-1"),
+        (translation, ["--taus=nan"], "--taus=nan"),
+        (translation, ["--samples=3"], "--samples=3"),
+    ],
+)
+def test_bad_input(module, arguments, words, tmp_path, capsys):
+    assert module.main([*arguments, f"--out={tmp_path}/out"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not any(tmp_path.iterdir())
