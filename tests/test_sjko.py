@@ -90,7 +90,8 @@ def test_saved_and_loaded_goes_on_the_same(tmp_path, divergence):
     for m in (model, again):
         m.fit(data, batch_size=10, epochs=1, shuffle=False, verbose=0)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        # TensorFlow's sums over threads differ in the last digits; a lost step would by 1e-2.
+        np.testing.assert_allclose(a, b, atol=2e-5)
         assert np.isfinite(a).all()
 
 
