@@ -93,6 +93,11 @@ class Sharing:
                         "batch normalisation."
                     )
 
+    def rows_together(self, batch_size: int) -> int:
+        """Rows of a batch that one replica must be given together, see `splitting`."""
+        apart = distribution.REPLICAS_ARE_APART and self.batch_statistics == "global"
+        return group_size(batch_size) if self.grouped and apart else 1
+
     # --- replicas ------------------------------------------------------------------------
 
     def _global_rows(self, x):

@@ -298,6 +298,10 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         self._check_networks()
         backend.distribution.make_train_function(self, super().make_train_function, force)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: all is built. Keras would average a batch over the replicas for it, which
+        fails where a batch is a tuple and the replicas are on several hosts."""
+
     def _require_compiled(self) -> None:
         if not self.compiled:
             raise InputError("this UOTM has no optimizers yet: call model.compile() first.")

@@ -28,7 +28,7 @@ def free_port() -> int:
 def environment(process: int = 0, ports: list[int] | None = None) -> dict[str, str]:
     """What tells a process that it is one of several, in the backend's own words."""
     known = {**os.environ, "KERAS_BACKEND": BACKEND, "PYTHONPATH": str(ROOT)}
-    known |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    known |= {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
     if ports is None:
         return known
     addresses = [f"127.0.0.1:{port}" for port in ports]

@@ -36,7 +36,9 @@ backend is taken at import:
 - `shard_rows(x, axis)`: spreads rows evenly over the devices;
 - `make_train_function(model, own, force)`: what `keras.Model.make_train_function` is here;
 - `predict(network, inputs)`: numpy, run by this process alone;
+- `alone()`: in here this process reads and saves a model, while the others wait;
 - `find_cluster()`: the processes that the environment names, see `cluster.Cluster`, or None;
+- `split_cpu(count)`: makes so many devices of the CPU, before it is used;
 - `count_devices()`: (devices of this process that can share a batch, what they are called);
 - `meeting_port(cluster)`, `meeting_point(cluster, seconds, port)`: the port on which its
   first process listens before training, 0 for any, and where the others find it;

@@ -78,6 +78,20 @@ def predict(network: keras.Model, inputs):
     return np.asarray(function(*values, inputs))
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    current = keras.distribution.distribution()
+    if current is None or jax.process_count() == 1:
+        yield
+        return
+    # Keras makes variables while it saves, for which all processes would have to meet.
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(current)
+
+
 _VARIABLE = "KERAS_DISTRIBUTION_"
 
 
@@ -112,6 +126,13 @@ def find_cluster() -> Cluster | None:
             f"accepted are the first process's alone, or those of all {processes}."
         )
     return Cluster(tuple(addresses), process, processes)
+
+
+def split_cpu(count: int) -> None:
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        raise InputError(f"the CPU cannot be split into {count} once JAX runs.") from None
 
 
 def count_devices() -> tuple[int, str]:
@@ -149,3 +170,7 @@ class _Devices(Distribution):
         # The batch is one array in its own order, of which each device has a block.
         rows = None if self.processes == 1 else self._own_rows(batches.batch_size, 1)
         return batches.stream(start=start, workers=workers, rows=rows)
+
+    def close(self) -> None:
+        # What follows is this process's alone.
+        keras.distribution.set_distribution(None)

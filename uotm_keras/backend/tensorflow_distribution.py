@@ -1,5 +1,6 @@
 """TensorFlow's replicas: tf.distribute on one machine and on several."""
 
+import contextlib
 import json
 import os
 import weakref
@@ -94,20 +95,16 @@ def make_train_function(model, own, force: bool) -> None:
         # They are the same on all replicas.
         return {name: strategy.experimental_local_results(v)[0] for name, v in logs.items()}
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def next_step(iterator):
-        return step(iterator.get_next())
-
     def train_function(iterator):
-        in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
         logs = None
         for _ in range(model.steps_per_execution):
-            try:
-                logs = next_step(iterator) if in_graph else step(next(iterator))
-            except (tf.errors.OutOfRangeError, StopIteration):
-                if logs is None:
-                    raise
+            # Not inside the graph, where a step would be counted after the end of the data.
+            batch = next(iterator, None)
+            if batch is None:
                 break
+            logs = step(batch)
+        if logs is None:
+            raise StopIteration
         return logs
 
     model.train_function = train_function
@@ -126,6 +123,9 @@ def predict(network: keras.Model, inputs):
         function = tf.function(lambda x: reference()(x, training=False), reduce_retracing=True)
         _on_one_replica[network] = function
     return function(tf.nest.map_structure(tf.convert_to_tensor, inputs)).numpy()
+
+
+alone = contextlib.nullcontext
 
 
 _SHAPE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
@@ -159,6 +159,16 @@ def find_cluster() -> Cluster | None:
     for address in addresses:
         check_address(address, "environment variable TF_CONFIG")
     return Cluster(tuple(addresses), process, len(addresses))
+
+
+def split_cpu(count: int) -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError:
+        raise InputError(f"the CPU cannot be split into {count} once TensorFlow runs.") from None
 
 
 def count_devices() -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """PyTorch's replicas: the processes of torchrun, one a device, over gloo or NCCL."""
 
+import contextlib
 import datetime
 import os
 
@@ -97,6 +98,9 @@ def predict(network: keras.Model, inputs):
     return network.predict_on_batch(inputs)
 
 
+alone = contextlib.nullcontext
+
+
 def find_cluster() -> Cluster | None:
     if "WORLD_SIZE" not in os.environ:
         return None
@@ -115,6 +119,13 @@ def find_cluster() -> Cluster | None:
     address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     check_address(address, "the environment")
     return Cluster((address,), process, processes)
+
+
+def split_cpu(count: int) -> None:
+    raise InputError(
+        f"virtual_devices={count} is not possible on the torch backend, which has a process for "
+        "each device: start them by torchrun --nproc_per_node=2."
+    )
 
 
 def count_devices() -> tuple[int, str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -41,18 +42,19 @@ class Data:
 
     Attributes:
         target: the data source; `source` that of x, None for Gaussian noise.
-        batches_from: gives what `fit` takes, from the batch of a step on.
-        steps_per_epoch: steps in which every example occurs about once.
+        batches: of which `fit` takes the stream.
     """
 
     target: "data.Source"
     source: "data.Source | None"
-    batches_from: Callable[[int], object]
-    steps_per_epoch: int
+    batches: "data.Batches | data.PairBatches"
 
 
-def build_data(flags: Mapping) -> Data:
+def build_data(flags: Mapping, index_path: Path | None = None) -> Data:
     """Opens the data sets that the flags name.
+
+    Args:
+        index_path: where the headers of a folder's images are kept for the next start.
 
     Raises:
         InputError: a name, size or fraction does not fit.
@@ -64,6 +66,7 @@ def build_data(flags: Mapping) -> Data:
         data_dir=flags["data_dir"],
         seed=flags["seed"],
         contaminate=flags["contaminate"],
+        index_path=index_path,
     )
     options = {
         "batch_size": flags["batch_size"],
@@ -85,12 +88,7 @@ def build_data(flags: Mapping) -> Data:
         batches = data.PairBatches(source, target, **options)
     else:
         batches = data.Batches(target, **options)
-    return Data(
-        target,
-        source,
-        lambda step: batches.stream(start=step, workers=flags["num_workers"]),
-        batches.steps_per_epoch,
-    )
+    return Data(target, source, batches)
 
 
 def build_model(flags: Mapping, shape: tuple[int, ...], steps_per_epoch: int) -> UOTM:
@@ -127,6 +125,7 @@ def build_model(flags: Mapping, shape: tuple[int, ...], steps_per_epoch: int) ->
         ema_decay=flags["ema_decay"],
         divergence_schedule=_alpha(flags),
         source="data" if flags["source_dataset"] else "gaussian",
+        batch_statistics=flags.get("batch_statistics", "global"),
         seed=flags["seed"],
     )
     model.compile(
@@ -135,6 +134,8 @@ def build_model(flags: Mapping, shape: tuple[int, ...], steps_per_epoch: int) ->
             for name in ("generator_lr", "potential_lr")
         ),
         jit_compile=_JIT[flags["jit_compile"]],
+        accumulate=flags.get("accumulate", 1),
+        steps_per_execution=flags.get("steps_per_execution", 1),
     )
     return model
 

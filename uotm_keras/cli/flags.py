@@ -14,7 +14,8 @@ from uotm_keras.errors import InputError
 OPERATIONAL = frozenset(
     "run_dir data_dir max_steps log_every checkpoint_every sample_every grid_size "
     "num_workers resume jit_compile eval_every eval_samples eval_metrics keep_best "
-    "inception_weights export rematerialize".split()
+    "inception_weights export rematerialize strategy virtual_devices worker_timeout "
+    "accumulate steps_per_execution".split()
 )
 """Flags that may change when a run goes on: they do not change what is computed."""
 
@@ -32,13 +33,14 @@ variable KERAS_BACKEND: tensorflow (the default), jax or torch. "Paper" below is
 CIFAR-10 run (arXiv 2305.14777), with CelebA-HQ at 256 px after a stroke.
 
 Exit codes: 0 done; 2 a flag, a file or the environment is wrong; 3 the loss became NaN or
-infinite; 130 interrupted."""
+infinite; 4 another process of the job has ended; 130 interrupted."""
 
 
 def command() -> Command:
     """The training command's flags."""
     c = Command(USAGE)
     _run(c)
+    _devices(c)
     _scores(c)
     _data(c)
     _networks(c)
@@ -84,6 +86,26 @@ def _run(c: Command) -> None:
         "seed", WholeNumber(0, 2**32 - 1), 0,
         "Of the weights, the noise and the order of the data.",
     )  # fmt: skip
+
+
+def _devices(c: Command) -> None:
+    c.group("Devices, precision, memory")
+    c.add(
+        "strategy", Choice("auto", "none", "mirrored", "multiworker"), "auto",
+        "mirrored shares each batch among the devices of this machine, multiworker among\n"
+        "those of several processes (TF_CONFIG; KERAS_DISTRIBUTION_… under jax; torchrun);\n"
+        "auto does what is there. The numbers are those of one device.",
+    )  # fmt: skip
+    c.add(
+        "batch_statistics", Choice("global", "replica"), "global",
+        "Minibatch standard deviation and --pairing=all_pairs see the whole batch, or each\n"
+        "replica its own share. Paper: replica.",
+    )  # fmt: skip
+    c.add(
+        "accumulate", WholeNumber(1), 1,
+        "Micro-batches in which each replica takes its share of a batch: less memory, the\n"
+        "same numbers.",
+    )  # fmt: skip
     c.add(
         "jit_compile", Choice("auto", "on", "off"), "auto",
         "XLA; auto is on under jax, and under tensorflow with a GPU.",
@@ -91,6 +113,18 @@ def _run(c: Command) -> None:
     c.add(
         "dtype_policy", Choice("float32", "mixed_bfloat16", "mixed_float16"), "float32",
         "Of the networks' arithmetic; weights stay float32. Paper: float32.",
+    )  # fmt: skip
+    c.add(
+        "steps_per_execution", WholeNumber(1), 1,
+        "Steps that Keras runs at a time; divides the intervals. Not under torch.",
+    )  # fmt: skip
+    c.add(
+        "worker_timeout", Number(0, above=True), 300.0,
+        "Seconds that the processes of a job wait for each other at the start.",
+    )  # fmt: skip
+    c.add(
+        "virtual_devices", WholeNumber(1), 1,
+        "Splits the CPU into so many devices, to try out --strategy=mirrored: no faster.",
     )  # fmt: skip
 
 
@@ -298,6 +332,12 @@ def defaults() -> dict:
 
 
 def _check_together(values: dict) -> None:
+    many = values["steps_per_execution"]
+    for name in ("log_every", "checkpoint_every", "sample_every", "eval_every", "max_steps"):
+        if values[name] % many:
+            raise InputError(
+                f"flag --steps_per_execution={many} must divide --{name}={values[name]}."
+            )
     if values["keep_best"] == "on" and not values["eval_every"]:
         raise InputError("flag --keep_best=on needs scores: give --eval_every above 0.")
     if values["r1_gamma"] and values["wgan_gp_weight"]:

@@ -1,12 +1,16 @@
 """The training command."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from uotm_keras.cli import flags as train_flags
 from uotm_keras.cli.entry import INTERRUPTED, run_command
+from uotm_keras.errors import InputError
 
 DIVERGED = 3
+_OWN = ("run_dir", "data_dir", "num_workers", "worker_timeout")
+"""Flags that each process of a job may have its own way."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 2 after one sentence on stderr (bad input), 3 (the loss is
-        NaN or infinite), 130 (interrupted).
+        NaN or infinite), 4 (another process of the job has ended), 130 (interrupted).
     """
     return run_command(
         argv,
@@ -29,51 +33,82 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(flags: dict) -> int:
     # Imported here, so that mistakes in flags are told before Keras has started.
+    from uotm_keras.cli.distribute import find_cluster
+    from uotm_keras.exporting import require_packages
+    from uotm_keras.meeting import meet
+
+    if flags["export"] != "none":
+        require_packages(flags["export"])  # before hours of training
+    cluster = find_cluster(flags)
+    with meet(cluster, flags["worker_timeout"]) as group:
+        code = _train_together(flags, cluster, group)
+        group.finish()
+    return code
+
+
+def _train_together(flags: dict, cluster, group) -> int:
     import keras
 
     from uotm_keras import backend
     from uotm_keras.cli import build
+    from uotm_keras.cli.distribute import open_distribution
     from uotm_keras.cli.run_page import page_writer
     from uotm_keras.cli.scores import score_generator
-    from uotm_keras.exporting import require_packages
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
     from uotm_keras.training.run_directory import RunDirectory
 
-    if flags["export"] != "none":
-        require_packages(flags["export"])  # before hours of training
+    writes = group.process == 0
+    say = _say if writes else _keep_quiet
     directory = RunDirectory(flags["run_dir"])
-    exists = directory.check(
-        flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
-    )
     checkpoints = Checkpoints(directory.checkpoints)
-    start = (checkpoints.newest(_say) if exists else None) or 0
+    start = 0
+    if writes:
+        exists = directory.check(
+            flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
+        )
+        start = (checkpoints.newest(_say) if exists else None) or 0
+    _require_same_flags(flags, group)
+    start = group.exchange(start)[0]
     if start >= flags["max_steps"]:
-        _say(
+        say(
             f"{directory.path} is finished: it has reached step {start} of "
             f"--max_steps={flags['max_steps']}; a larger --max_steps goes on."
         )
-        _export(flags)
+        if writes:
+            _export(flags)
         return 0
 
     backend.prepare_command()
-    data = build.build_data(flags)
+    distribution = open_distribution(flags, cluster)
+    index = directory.path / "index.json" if writes else None
+    data = build.build_data(flags, index)
     told = data.target.report()
-    model = build.build_model(flags, data.target.shape, data.steps_per_epoch)
-    scores = score_generator(flags, data, directory) if flags["eval_every"] else None
-    with directory.lock():
-        directory.write_config(
-            flags, keras.backend.backend(), backend.describe_device(), data.target.shape
-        )
-        save_samples = build.sample_saver(flags, data, directory)
+    with distribution.scope():
+        model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
+    model.check_batch(flags["batch_size"], distribution.replicas)
+    model.rows_in_groups = True
+    scores = score_generator(flags, data, directory) if writes and flags["eval_every"] else None
+    with directory.lock() if writes else contextlib.nullcontext():
+        save_samples = save_page = None
+        if writes:
+            device = f"{backend.describe_device()} {distribution.describe()}".strip()
+            directory.write_config(flags, keras.backend.backend(), device, data.target.shape)
+            save_samples = build.sample_saver(flags, data, directory)
+            save_page = page_writer(flags, data, directory)
         if start:
             checkpoints.load(model, start)
+        group.exchange()
+        if start and writes:
             checkpoints.put_aside_newer(start)
-        _say(_introduction(flags, data, model, start, scores))
+        say(_introduction(flags, data, model, start, scores, distribution))
         try:
             step = train(
                 model,
-                data.batches_from,
+                distribution.feed(
+                    data.batches, start, flags["num_workers"],
+                    model.rows_together(flags["batch_size"]),
+                ),
                 directory,
                 Intervals(
                     flags["max_steps"],
@@ -86,19 +121,37 @@ def _train(flags: dict) -> int:
                 batch_size=flags["batch_size"],
                 save_samples=save_samples,
                 scores=scores,
-                save_page=page_writer(flags, data, directory),
-            )
+                save_page=save_page,
+                group=group,
+            )  # fmt: skip
         except NonFiniteLoss as error:
             print(f"error: {error}", file=sys.stderr)
             return DIVERGED
+    distribution.close()
     if step < flags["max_steps"]:
-        _say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
+        say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
         return INTERRUPTED
-    _say(_conclusion(directory, step, scores and scores.best))
-    if data.target.report() != told:  # files that failed only when they were decoded
-        _say(data.target.report())
-    _export(flags)
+    say(_conclusion(directory, step, scores and scores.best))
+    if writes and data.target.report() != told:  # files that failed only when decoded
+        say(data.target.report())
+    if writes:
+        _export(flags)
     return 0
+
+
+def _require_same_flags(flags: dict, group) -> None:
+    """Raises `InputError` in all processes unless each was given what the first was.
+
+    --run_dir may be written otherwise elsewhere, and workers read with what they have.
+    """
+    every = group.exchange({k: v for k, v in flags.items() if k not in _OWN})
+    for process, others in enumerate(every):
+        for name in sorted(others):
+            if others[name] != every[0].get(name):
+                raise InputError(
+                    f"flag --{name}={others[name]} of process {process} is "
+                    f"{every[0].get(name)} in process 0: give all the same flags."
+                )
 
 
 def _export(flags: dict) -> None:
@@ -113,7 +166,11 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _introduction(flags: dict, data, model, start: int, scores) -> str:
+def _keep_quiet(text: str) -> None:
+    """What the other processes of a job say, which would be the same."""
+
+
+def _introduction(flags: dict, data, model, start: int, scores, distribution) -> str:
     import keras
 
     from uotm_keras import backend
@@ -122,10 +179,12 @@ def _introduction(flags: dict, data, model, start: int, scores) -> str:
     beginning = f"going on from step {start}" if start else "starting at step 0"
     lines = [
         f"UOTM on {flags['dataset']}: {len(data.target)} examples of shape {data.target.shape}, "
-        f"{data.steps_per_epoch} steps an epoch.",
+        f"{data.batches.steps_per_epoch} steps an epoch.",
         f"Generator {sizes[0]} parameters, potential {sizes[1]}; {keras.backend.backend()} on "
         f"{backend.describe_device()}; {beginning} of {flags['max_steps']}.",
     ]
+    if distribution.describe():
+        lines.append(f"Each batch of {flags['batch_size']} is shared by {distribution.describe()}.")
     if scores is not None:
         kept = "; the best checkpoint is kept" if flags["keep_best"] == "on" else ""
         lines.append(

@@ -37,9 +37,8 @@ _DEFAULTS: dict[str, dict] = {
 }
 
 
-def flip_horizontally(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors each image left to right with probability ½, in place."""
-    mirrored = rng.random(len(images)) < 0.5
+def flip_horizontally(images: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """Mirrors the images for which `mirrored` is True left to right, in place."""
     images[mirrored] = images[mirrored, :, ::-1]
     return images
 

@@ -32,9 +32,15 @@ class _BatchStream:
     start: int
     steps_per_epoch: int
     default_workers: int
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one example of each array that a batch has."""
+
+    def part(self, k: int, rows: np.ndarray | None = None):
+        """Batch k, or those of its rows alone."""
+        raise NotImplementedError
 
     def __getitem__(self, k: int):
-        raise NotImplementedError
+        return self.part(k)
 
     def __iter__(self) -> Iterator:
         """Batches start, start + 1, …, without end and without threads."""
@@ -44,7 +50,11 @@ class _BatchStream:
             k += 1
 
     def stream(
-        self, start: int | None = None, workers: int | None = None, prefetch: int | None = None
+        self,
+        start: int | None = None,
+        workers: int | None = None,
+        prefetch: int | None = None,
+        rows: np.ndarray | None = None,
     ):
         """The batches as a Grain data set that `keras.Model.fit` accepts.
 
@@ -56,6 +66,7 @@ class _BatchStream:
                 one when it is asked for; None takes `self.default_workers`: 2 where files
                 are decoded or images augmented, else 0. The batches are the same.
             prefetch: batches kept ready; default two a worker.
+            rows: take these rows of each batch alone, as one of several processes does.
 
         Returns:
             grain.IterDataset of float32 arrays (pairs of them from `PairBatches`).
@@ -73,7 +84,7 @@ class _BatchStream:
         options = grain.ReadOptions(
             num_threads=workers, prefetch_buffer_size=max(prefetch, workers) if workers else 0
         )
-        return numbers.map(self.__getitem__).to_iter_dataset(options)
+        return numbers.map(functools.partial(self.part, rows=rows)).to_iter_dataset(options)
 
 
 class Batches(_BatchStream):
@@ -133,6 +144,7 @@ class Batches(_BatchStream):
                 "points, and only images are flipped or augmented."
             )
         self.steps_per_epoch = len(source) // self.batch_size
+        self.shapes = (source.shape,)
         self.default_workers = 0 if source.in_memory and not self.augmentations else 2
         # The lock keeps threads from drawing one epoch's order all at the same time.
         self._lock = threading.Lock()
@@ -157,11 +169,18 @@ class Batches(_BatchStream):
                 indices = np.concatenate([indices, rest])
         return indices
 
-    def __getitem__(self, k: int) -> np.ndarray:
-        """Batch k: float32 (batch_size, *source.shape)."""
-        examples = self.source.take(self.indices(k))
+    def part(self, k: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Batch k, or some of its rows: float32 (batch_size or len(rows), *source.shape).
+
+        The other rows are not even read, unless there are augmentations, which see the batch.
+        """
+        if self.augmentations and rows is not None:
+            return self.part(k)[rows]
+        rows = slice(None) if rows is None else rows
+        examples = self.source.take(self.indices(k)[rows])
         if self.flip:
-            examples = flip_horizontally(examples, self._rng(_FLIP, k))
+            mirrored = self._rng(_FLIP, k).random(self.batch_size) < 0.5
+            examples = flip_horizontally(examples, mirrored[rows])
         if self.augmentations:
             rng = self._rng(_AUGMENT, k)
             for augmentation in self.augmentations:
@@ -214,12 +233,14 @@ class PairBatches(_BatchStream):
         self.target = Batches(target, batch_size, seed, start=start, role=0, **options)
         self.source = Batches(source, batch_size, seed, start=start, role=1, **options)
         self.start = self.target.start
+        self.batch_size = self.target.batch_size
+        self.shapes = (*self.source.shapes, *self.target.shapes)
         self.steps_per_epoch = self.target.steps_per_epoch
         self.default_workers = max(self.source.default_workers, self.target.default_workers)
 
-    def __getitem__(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch k: two float32 arrays (batch_size, *shape of the source, of the target)."""
-        return self.source[k], self.target[k]
+    def part(self, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Batch k, or some of its rows: float32 (rows, *shape of the source, of the target)."""
+        return self.source.part(k, rows), self.target.part(k, rows)
 
 
 def _whole(name: str, value: int, smallest: int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from uotm_keras import backend
+from uotm_keras.meeting import Processes
 from uotm_keras.training.checkpoints import Checkpoints, NotFinite, require_finite
 from uotm_keras.training.display import Display
 from uotm_keras.training.metrics_log import MetricsLog
@@ -39,13 +40,17 @@ class Intervals:
     score: int = 0
 
 
+_ASK_EVERY = 10
+"""Calls of `fit` between two times that several processes ask each other whether to stop."""
+
+
 class NonFiniteLoss(RuntimeError):
     """Training diverged; the message says where, and what to try."""
 
 
 def train(
     model: UOTM,
-    batches_from: Callable[[int], object],
+    batches: object,
     directory: RunDirectory,
     intervals: Intervals,
     *,
@@ -54,6 +59,7 @@ def train(
     save_samples: Callable[[UOTM, int], None],
     scores: ScoreGenerator | None = None,
     save_page: Callable[[UOTM, int], None] | None = None,
+    group: Processes | None = None,
 ) -> int:
     """Trains from step `start` to `intervals.max_steps`.
 
@@ -61,7 +67,7 @@ def train(
 
     Args:
         model: compiled; in the state of step `start`.
-        batches_from: gives what `fit` takes, from the batch of a step on.
+        batches: what `fit` takes, from the batch of step `start` on.
         directory: where the log and the checkpoints go.
         intervals: when.
         start: the step of the model's state.
@@ -69,6 +75,7 @@ def train(
         save_samples: writes the picture of (model, step).
         scores: scores the model, where `intervals` say when.
         save_page: writes the page of (model, step), after each checkpoint and its picture.
+        group: the processes that train together, of which the first alone writes.
 
     Returns:
         The step reached: less than `max_steps` if a signal (Ctrl-C, SIGTERM) stopped the
@@ -78,18 +85,21 @@ def train(
         NonFiniteLoss: a loss or a weight became NaN or infinite.
         InputError: something cannot be written.
     """
-    log = MetricsLog(directory.metrics, directory.tensorboard, start)
-    with (
-        contextlib.closing(log),
-        Display(start, intervals.max_steps) as display,
-        _stop_signals() as stop,
-    ):
-        recorder = _Recorder(
-            log, Checkpoints(directory.checkpoints), display, stop,
-            intervals, start, batch_size, save_samples, scores, save_page,
-        )  # fmt: skip
+    group = Processes() if group is None else group
+    with contextlib.ExitStack() as stack:
+        output = None
+        if group.process == 0:
+            log = MetricsLog(directory.metrics, directory.tensorboard, start)
+            output = _Output(
+                stack.enter_context(contextlib.closing(log)),
+                Checkpoints(directory.checkpoints),
+                stack.enter_context(Display(start, intervals.max_steps)),
+                batch_size, save_samples, scores, save_page,
+            )  # fmt: skip
+        stop = stack.enter_context(_stop_signals())
+        recorder = _Recorder(output, group, stop, intervals, start)
         model.fit(
-            batches_from(start),
+            batches,
             steps_per_epoch=intervals.max_steps - start,
             epochs=1,
             shuffle=False,
@@ -111,30 +121,23 @@ class _Callbacks(keras.callbacks.CallbackList):
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Writes the log, the checkpoints and the samples when they are due."""
+    """Has the first process write the log, the checkpoints and the samples when they are due."""
 
     def __init__(
         self,
-        log: MetricsLog,
-        checkpoints: Checkpoints,
-        display: Display,
+        output: "_Output | None",
+        group: Processes,
         stop: threading.Event,
         intervals: Intervals,
         start: int,
-        batch_size: int,
-        save_samples: Callable[[UOTM, int], None],
-        scores: ScoreGenerator | None,
-        save_page: Callable[[UOTM, int], None] | None,
     ):
         super().__init__()
         self.step = self._start = start
-        self._log, self._checkpoints, self._display = log, checkpoints, display
-        self._stop, self._intervals, self._batch_size = stop, intervals, batch_size
-        self._save_samples, self._scores = save_samples, scores
-        self._save_page = save_page
-        self._process = psutil.Process()
-        self._clock = _Clock(start, log.seconds)
-        self._last_checkpoint = start
+        self._output, self._group, self._stop = output, group, stop
+        self._intervals = intervals
+        self._calls = 0
+        if output:
+            output.begin(start, intervals)
 
     def on_train_begin(self, logs=None):
         # `fit` resets the trackers, but those of a checkpoint belong to an interval begun.
@@ -148,74 +151,120 @@ class _Recorder(keras.callbacks.Callback):
         return [v for tracker in self.model.trackers.values() for v in tracker.variables]
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        intervals, stop = self._intervals, self._stop.is_set()
+        first = self._calls == 0
+        self.step = self._start + batch + 1  # Keras may have run several
+        intervals, stop = self._intervals, self._asked_to_stop()
         end = self.step == intervals.max_steps
         logged = self.step % intervals.log == 0
         sampled = end or (intervals.sample > 0 and self.step % intervals.sample == 0)
         saved = end or stop or self.step % intervals.checkpoint == 0
         scored = intervals.score > 0 and (end or self.step % intervals.score == 0)
         if not (logged or sampled or saved or scored):
-            if self.step == self._start + 1:
-                self._clock.restart(self.step)
+            if first and self._output:
+                self._output.clock.restart(self.step)
             return
         backend.sync(self.model)
-        means = self._finite_means()
-        if logged or end or scored:
-            self._write_line(means, scored)
+        if self._output:
+            self._output.model = self.model
+            with backend.distribution.alone():
+                means = self._output.finite_means(self.step)
+                if logged or end or scored:
+                    self._output.write_line(self.step, means, scored)
         if logged:
             for variable in self._tracker_variables():
                 variable.assign(np.zeros(variable.shape, variable.dtype))
-        with self._clock.paused():
-            # After the line, so that a run which goes on from here need not write it.
-            if saved:
-                self._save_checkpoint()
-            if sampled:
-                self._save_samples(self.model, self.step)
-            if saved and self._save_page is not None:
-                self._save_page(self.model, self.step)
+        if self._output:
+            with backend.distribution.alone():
+                self._output.save(self.step, saved, sampled)
+        if sampled or saved or scored:
+            # Here, not in the next step, whose collectives do not wait for ever.
+            self._group.exchange()
         self.model.stop_training = stop
 
-    def _finite_means(self) -> dict[str, float]:
+    def _asked_to_stop(self) -> bool:
+        self._calls += 1
+        if self._group.processes == 1:
+            return self._stop.is_set()
+        # All must stop at the same step.
+        return self._calls % _ASK_EVERY == 0 and self._group.any(self._stop.is_set())
+
+
+class _Output:
+    """What a run writes and shows."""
+
+    model: UOTM
+
+    def __init__(
+        self,
+        log: MetricsLog,
+        checkpoints: Checkpoints,
+        display: Display,
+        batch_size: int,
+        save_samples: Callable[[UOTM, int], None],
+        scores: ScoreGenerator | None,
+        save_page: Callable[[UOTM, int], None] | None,
+    ):
+        self._log, self._checkpoints, self._display = log, checkpoints, display
+        self._batch_size, self._save_samples = batch_size, save_samples
+        self._scores, self._save_page = scores, save_page
+        self._process = psutil.Process()
+
+    def begin(self, start: int, intervals: Intervals) -> None:
+        self._last_checkpoint, self._log_every = start, intervals.log
+        self.clock = _Clock(start, self._log.seconds)
+
+    def finite_means(self, step: int) -> dict[str, float]:
         means = {name: float(t.result()) for name, t in self.model.trackers.items()}
         wrong = [name for name, value in means.items() if not math.isfinite(value)]
         if wrong:
-            raise self._diverged(f"{' and '.join(wrong)} became NaN or infinite")
+            raise self._diverged(step, f"{' and '.join(wrong)} became NaN or infinite")
         return means
 
-    def _score(self) -> dict[str, float]:
-        with self._clock.paused():
-            try:
-                require_finite(self.model)
-                values = self._scores.score(self.model, self.step)
-            except NotFinite as error:
-                raise self._diverged(str(error)) from None
-        self._display.scored(self.step, values, self._scores.best)
-        return {**values, "score_samples": self._scores.num_samples}
+    def save(self, step: int, saved: bool, sampled: bool) -> None:
+        """The checkpoint and the picture of a step, where they are due."""
+        with self.clock.paused():
+            # After the line, so that a run which goes on from here need not write it.
+            if saved:
+                self._save_checkpoint(step)
+            if sampled:
+                self._save_samples(self.model, step)
+            if saved and self._save_page is not None:
+                self._save_page(self.model, step)
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoint(self, step: int) -> None:
         self._log.sync()
         try:
-            self._checkpoints.save(self.model, self.step)
+            self._checkpoints.save(self.model, step)
         except NotFinite as error:
-            raise self._diverged(str(error)) from None
-        self._last_checkpoint = self.step
+            raise self._diverged(step, str(error)) from None
+        self._last_checkpoint = step
 
-    def _diverged(self, what: str) -> NonFiniteLoss:
+    def _score(self, step: int) -> dict[str, float]:
+        with self.clock.paused():
+            try:
+                require_finite(self.model)
+                values = self._scores.score(self.model, step)
+            except NotFinite as error:
+                raise self._diverged(step, str(error)) from None
+        self._display.scored(step, values, self._scores.best)
+        return {**values, "score_samples": self._scores.num_samples}
+
+    def _diverged(self, step: int, what: str) -> NonFiniteLoss:
         last = self._last_checkpoint
         where = f"the last good checkpoint is {self._checkpoints.weights_path(last)}"
         if not last:
             where = "there is no checkpoint before it"
         return NonFiniteLoss(
-            f"training stopped at step {self.step}: {what} within the last "
-            f"{self._intervals.log} steps; {where}; try lower learning rates, a larger "
+            f"training stopped at step {step}: {what} within the last "
+            f"{self._log_every} steps; {where}; try lower learning rates, a larger "
             "--r1_gamma, or a divergence that grows more slowly (softplus)."
         )
 
-    def _write_line(self, means: dict[str, float], scored: bool) -> None:
+    def write_line(self, step: int, means: dict[str, float], scored: bool) -> None:
+        """The line of a step, with its scores where they are due."""
         model = self.model
-        rate = self._clock.rate(self.step)
-        scores = self._score() if scored else {}
+        rate = self.clock.rate(step)
+        scores = self._score(step) if scored else {}
         values = {
             **means,
             "generator_lr": _number(model.generator_optimizer.learning_rate),
@@ -224,12 +273,12 @@ class _Recorder(keras.callbacks.Callback):
             "steps_per_second": rate,
             "images_per_second": rate * self._batch_size,
             "memory_mb": self._process.memory_info().rss / 2**20,
-            "seconds": self._clock.seconds(),
+            "seconds": self.clock.seconds(),
         }
         if model.divergence_schedule is not None:
-            values["alpha"] = _number(model.divergence_schedule(self.step))
-        self._log.write(self.step, values | scores)
-        self._display.update(self.step, values)
+            values["alpha"] = _number(model.divergence_schedule(step))
+        self._log.write(step, values | scores)
+        self._display.update(step, values)
 
 
 class _Clock:

@@ -1,0 +1,64 @@
+"""Ten iterations on several devices, and in micro-batches, against one device."""
+
+import numpy as np
+import pytest
+from processes import BACKEND, VARIANTS, assert_equal, train
+
+# The potential that has minibatch statistics, its table of all pairs, all by replica.
+BY_REPLICA = {**VARIANTS["pairs"], "batch_statistics": "replica"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict:
+    """Runs on one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    runs = {**VARIANTS, "two_blocks": {**BY_REPLICA, "blocks": 2}}
+    for name in ("pairs", "between"):
+        runs[f"{name}_accumulated"] = {**VARIANTS[name], "accumulate": 4}
+    runs["two_blocks_accumulated"] = {**runs["two_blocks"], "accumulate": 2}
+    runs["points"] = {**runs["points"], "save": str(folder / "points.weights.h5")}
+    return {"folder": folder, **{name: one for name, (one,) in train(folder, runs).items()}}
+
+
+@pytest.mark.parametrize("name", ["pairs", "between", "two_blocks"])
+def test_accumulated_is_the_large_batch(alone, name):
+    assert_equal(alone[name], alone[f"{name}_accumulated"])
+
+
+def test_what_is_compared_depends_on_it(alone):
+    """The tolerance would show another grouping of the samples."""
+    difference = np.abs(alone["pairs"]["losses"] - alone["two_blocks"]["losses"]).max()
+    assert difference > 1e-4, difference
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="a process of torch has one device")
+def test_two_devices(alone, tmp_path):
+    runs = {
+        "points": {**VARIANTS["points"], "steps_per_execution": 3},
+        "pairs": {**VARIANTS["pairs"], "accumulate": 2, "jit": True},
+        "between": {**VARIANTS["between"], "static": False},
+        "two_blocks": {**BY_REPLICA, "accumulate": 2},
+    }
+    for name, (two,) in train(tmp_path, runs, devices=2).items():
+        one = alone[name]
+        if name == "points":  # whose losses are those of steps 3, 6, 9 and 10
+            one = {**one, "losses": one["losses"][[2, 5, 8, 9]]}
+        assert_equal(one, two)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="a process of torch has one device")
+def test_four_devices(alone, tmp_path):
+    runs = {"points": {**VARIANTS["points"], "jit": True}, "pairs": VARIANTS["pairs"]}
+    for name, (four,) in train(tmp_path, runs, devices=4).items():
+        assert_equal(alone[name], four)
+
+
+def test_two_processes(alone, tmp_path):
+    runs = {**VARIANTS, "two_blocks": BY_REPLICA}
+    runs["pairs"] = {**runs["pairs"], "accumulate": 2}
+    for name, both in train(tmp_path, runs, processes=2).items():
+        samples = alone[name].pop("samples")
+        np.testing.assert_allclose(both[0].pop("samples"), samples, atol=1e-5)
+        for one in both:
+            assert_equal(alone[name], one)
+        alone[name]["samples"] = samples

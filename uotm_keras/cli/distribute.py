@@ -1,0 +1,65 @@
+"""From flags and the environment to how training is spread over devices and processes."""
+
+from collections.abc import Mapping
+
+from uotm_keras.cluster import Cluster, Distribution
+from uotm_keras.errors import InputError
+
+_ENVIRONMENT = {
+    "tensorflow": "set TF_CONFIG in each process",
+    "jax": "set KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID in each process",
+    "torch": "start the processes by torchrun",
+}
+
+
+def find_cluster(flags: Mapping) -> Cluster | None:
+    """The processes of this job, where there are several.
+
+    Raises:
+        InputError: the environment is malformed, or says otherwise than --strategy.
+    """
+    import keras
+
+    from uotm_keras.backend import distribution
+
+    strategy = flags["strategy"]
+    if flags["virtual_devices"] > 1:
+        distribution.split_cpu(flags["virtual_devices"])
+    cluster = distribution.find_cluster()
+    if cluster is not None and cluster.processes == 1:
+        cluster = None
+    if cluster is not None and strategy in ("none", "mirrored"):
+        raise InputError(
+            f"flag --strategy={strategy}, but the environment names {cluster.processes} "
+            "processes: accepted are auto and multiworker."
+        )
+    if cluster is None and strategy == "multiworker":
+        raise InputError(
+            "flag --strategy=multiworker needs several processes: "
+            f"{_ENVIRONMENT[keras.backend.backend()]}."
+        )
+    return cluster
+
+
+def open_distribution(flags: Mapping, cluster: Cluster | None) -> Distribution:
+    """Prepares the devices; before a model is made, and after all processes have met.
+
+    Raises:
+        InputError: --strategy is not possible here.
+    """
+    from uotm_keras.backend import distribution
+
+    if cluster is not None:
+        return distribution.open_distribution("multiworker", cluster)
+    strategy = flags["strategy"]
+    if strategy == "none":
+        return Distribution()
+    count, kind = distribution.count_devices()
+    if count > 1:
+        return distribution.open_distribution("mirrored", None)
+    if strategy == "mirrored":
+        raise InputError(
+            f"flag --strategy=mirrored needs several devices, and there is one {kind} here: "
+            "accepted is none, or --virtual_devices=2 to try it out."
+        )
+    return Distribution()
