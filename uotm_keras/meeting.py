@@ -256,7 +256,7 @@ def _greeting(connection: socket.socket, processes: int) -> int | None:
     """Which process of this job has connected; None, and no connection, for anything else."""
     connection.settimeout(5.0)
     line = b""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         # A byte at a time, so that nothing is read that belongs to the channel.
         while not line.endswith(b"\n") and len(line) < 200:
             byte = connection.recv(1)
@@ -264,8 +264,8 @@ def _greeting(connection: socket.socket, processes: int) -> int | None:
                 break
             line += byte
         message = json.loads(line)
-        process = message.get("hello")
-        if message.get("processes") == processes and 0 < int(process) < processes:
-            return int(process)
+        process = int(message["hello"])
+        if message["processes"] == processes and 0 < process < processes:
+            return process
     connection.close()
     return None

@@ -87,6 +87,20 @@ class OptimizerPair(keras.optimizers.Optimizer):
         return {}
 
 
+def with_loss_scale(optimizer, *networks: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimizer with a loss scale of its own, if a network computes in float16.
+
+    Args:
+        optimizer: of one player.
+        networks: through which its gradients pass.
+    """
+    layers = (layer for network in networks for layer in network._flatten_layers())
+    halves = any(layer.compute_dtype == "float16" for layer in layers)
+    if not halves or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
 class ReplicatedMean(keras.metrics.Mean):
     """A mean of values that are the whole batch's and so the same on each replica.
 

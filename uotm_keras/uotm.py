@@ -16,7 +16,7 @@ from uotm_keras.errors import InputError
 from uotm_keras.losses import Losses
 from uotm_keras.noise import check_seed
 from uotm_keras.objective import costs, divergences, penalties
-from uotm_keras.optimizers import Adam, OptimizerPair, ReplicatedMean
+from uotm_keras.optimizers import Adam, OptimizerPair, ReplicatedMean, with_loss_scale
 from uotm_keras.sampling import Sampling
 from uotm_keras.sharing import STATISTICS, Sharing
 
@@ -273,8 +273,10 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         """
         if isinstance(accumulate, bool) or int(accumulate) != accumulate or accumulate < 1:
             raise InputError(f"accumulate={accumulate!r} must be a whole number of at least 1.")
-        generator_optimizer = _optimizer(generator_optimizer, 1.6e-4)
-        potential_optimizer = _optimizer(potential_optimizer, 1e-4)
+        # One loss scale a player: an overflow of one must not stop the other.
+        networks = self.generator, self.potential
+        generator_optimizer = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
+        potential_optimizer = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
         whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
         super().compile(
             optimizer=OptimizerPair(generator_optimizer, potential_optimizer),
@@ -410,12 +412,7 @@ def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
 
 
 def _optimizer(given, learning_rate: float) -> keras.optimizers.Optimizer:
-    optimizer = Adam(learning_rate) if given is None else keras.optimizers.get(given)
-    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if keras.config.dtype_policy().name == "mixed_float16" and not scaled:
-        # One loss scale a player: an overflow of one must not stop the other.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return optimizer
+    return Adam(learning_rate) if given is None else keras.optimizers.get(given)
 
 
 def _shapes(generator: keras.Model, potential: keras.Model):

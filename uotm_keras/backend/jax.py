@@ -164,12 +164,14 @@ def _kernel_gradient(x, gradient, kernel):
 
     def of_piece(x, gradient):
         transpose = jax.linear_transpose(lambda kernel: _same_convolution(x, kernel), kernel)
-        return transpose(gradient)[0]
+        # Each is a sum in float32, and so is theirs, whatever the kernel's dtype.
+        return transpose(gradient)[0].astype("float32")
 
-    return sum(
+    total = sum(
         of_piece(*piece)
         for piece in zip(jax.numpy.split(x, pieces), jax.numpy.split(gradient, pieces), strict=True)
     )
+    return total.astype(kernel.dtype)
 
 
 _cpu_convolution.defvjp(_cpu_convolution_forward, _cpu_convolution_backward)

@@ -79,6 +79,11 @@ def _train_together(flags: dict, cluster, group) -> int:
             _export(flags)
         return 0
 
+    if start % flags["steps_per_execution"]:
+        raise InputError(
+            f"flag --steps_per_execution={flags['steps_per_execution']} must divide the step "
+            f"{start} at which the run in {directory.path} stands."
+        )
     backend.prepare_command()
     distribution = open_distribution(flags, cluster)
     index = directory.path / "index.json" if writes else None

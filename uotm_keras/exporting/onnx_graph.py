@@ -7,6 +7,7 @@ import keras
 
 from uotm_keras.errors import InputError
 from uotm_keras.exporting.saved_model import serving_function, serving_signature
+from uotm_keras.networks.base import ConfiguredModel
 
 FILE = "model.onnx"
 OPSET = 18
@@ -28,6 +29,7 @@ def write_onnx(generator: keras.Model, folder: Path) -> None:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    generator = _in_float32(generator)
     signature = serving_signature(generator)
     function = tf.function(serving_function(generator), input_signature=signature)
     try:
@@ -38,6 +40,18 @@ def write_onnx(generator: keras.Model, folder: Path) -> None:
     _name_ends(graph)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, str(folder / FILE))
+
+
+def _in_float32(generator: keras.Model) -> keras.Model:
+    """The generator, rebuilt where it is of this library and its dtype policy is mixed.
+
+    ONNX Runtime has not all operations in bfloat16, and tf2onnx mixes the types of some.
+    """
+    if not isinstance(generator, ConfiguredModel) or generator.compute_dtype == "float32":
+        return generator
+    again = type(generator).from_config({**generator.get_config(), "dtype": "float32"})
+    again.set_weights(generator.get_weights())
+    return again
 
 
 def _name_ends(model) -> None:

@@ -155,8 +155,13 @@ class GroupNorm(layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        self.scale = self.add_weight(name="scale", shape=(channels,), initializer="ones")
-        self.shift = self.add_weight(name="shift", shape=(channels,), initializer="zeros")
+        # float32 in a mixed policy too, as all of the normalisation.
+        self.scale = self.add_weight(
+            name="scale", shape=(channels,), initializer="ones", autocast=False
+        )
+        self.shift = self.add_weight(
+            name="shift", shape=(channels,), initializer="zeros", autocast=False
+        )
 
     def call(self, x):
         scale, shift = (ops.cast(w, "float32")[None] for w in (self.scale, self.shift))
@@ -181,10 +186,12 @@ class AdaptiveGroupNorm(layers.Layer):
             name="bias",
             shape=(2 * channels,),
             initializer=lambda shape, dtype: ops.cast(ops.arange(shape[0]) < channels, dtype),
+            autocast=False,
         )
 
     def call(self, x, style):
-        modulation = ops.cast(ops.matmul(style, self.kernel) + self.bias, "float32")
+        modulation = ops.cast(ops.matmul(style, self.kernel), "float32")
+        modulation = modulation + ops.cast(self.bias, "float32")
         scale, shift = ops.split(modulation, 2, axis=-1)
         return group_normalise(x, scale, shift)
 
@@ -218,8 +225,10 @@ class SelfAttention(layers.Layer):
         _, height, width, channels = x.shape
         h = ops.reshape(self.norm(x), (-1, height * width, channels))
         query, key, value = self.query(h), self.key(h), self.value(h)
-        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) * (channels**-0.5)
-        h = self.output_projection(ops.matmul(ops.softmax(scores), value))
+        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
+        # Its sum over all pixels is JAX's in the scores' dtype.
+        weights = ops.softmax(ops.cast(scores, "float32") * (channels**-0.5))
+        h = self.output_projection(ops.matmul(ops.cast(weights, value.dtype), value))
         return (x + ops.reshape(h, (-1, height, width, channels))) * INVERSE_SQRT_2
 
 
@@ -270,7 +279,9 @@ class StyledResidualBlock(layers.Layer):
         self.norm_2 = AdaptiveGroupNorm(name="norm_2", dtype=policy)
         self.norm_2.build(inner_shape, style_shape)
         self.dropout = (
-            layers.Dropout(self.dropout_rate, name="dropout") if self.dropout_rate else None
+            layers.Dropout(self.dropout_rate, name="dropout", dtype=policy)
+            if self.dropout_rate
+            else None
         )
         self.conv_2 = conv(self.filters, 3, NEARLY_ZERO, name="conv_2", dtype=policy)
         self.conv_2.build(inner_shape)

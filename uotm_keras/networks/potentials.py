@@ -14,6 +14,16 @@ from uotm_keras.networks.layers import (
 )
 
 
+def _head_policy() -> keras.DTypePolicy:
+    """That of the last convolution: float32 where others compute in float16.
+
+    It may start at some 1e-7, which float16 rounds to 0, and with it the sign that decides
+    the slope of the LeakyReLU after it.
+    """
+    policy = keras.config.dtype_policy()
+    return keras.DTypePolicy("float32") if policy.compute_dtype == "float16" else policy
+
+
 class _ConvolutionalPotential(ConfiguredModel):
     """A stem, residual blocks, minibatch standard deviation, and a head: (B, H, W, C) → (B, 1)."""
 
@@ -35,8 +45,12 @@ class _ConvolutionalPotential(ConfiguredModel):
         for i, (multiplier, down) in enumerate(self.BLOCKS):
             h = DownResidualBlock(multiplier * base_channels, down, name=f"block_{i}")(h)
         h = MinibatchStddev(name="minibatch_stddev")(h)
-        h = conv(8 * base_channels, 3, self.FINAL_SCALE, "fan_out", name="final_conv")(h)
-        h = ops.sum(ops.leaky_relu(h, 0.2), axis=(1, 2))
+        h = conv(
+            8 * base_channels, 3, self.FINAL_SCALE, "fan_out", name="final_conv",
+            dtype=_head_policy(),
+        )(h)  # fmt: skip
+        # Summed in float32, where TensorFlow would sum in the dtype of what it is given.
+        h = ops.sum(ops.cast(ops.leaky_relu(h, 0.2), "float32"), axis=(1, 2))
         value = layers.Dense(
             1, kernel_initializer=variance_scaling(mode="fan_out"), dtype="float32", name="value"
         )(h)

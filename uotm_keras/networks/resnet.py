@@ -91,7 +91,7 @@ class SmallResNetPotential(ConfiguredModel):
             h = h + bypass
             if down:
                 h = layers.AveragePooling2D(2, name=f"block_{i}_pool")(h)
-        h = ops.sum(ops.relu(h), axis=(1, 2))
+        h = ops.sum(ops.cast(ops.relu(h), "float32"), axis=(1, 2))
         value = layers.Dense(1, dtype="float32", name="value")(h)
         super().__init__(inputs=image, outputs=value, **kwargs)
         self.image_shape = image_shape
