@@ -1,11 +1,14 @@
-"""How fast the input pipeline delivers, without any training.
+"""How fast the input pipeline delivers, whether training waits for it, how soon a folder opens.
 
-    python benchmarks/input.py [--seconds=3]
+    python benchmarks/input.py [--seconds=3] [--steps=6] [--files=100000]
 
 Prints batches and images a second for digits (batch 256), mnist5k (batch 64) and a
 temporary folder of JPEG photographs (256 × 256 pixels brought to 64, batch 64; decoded
 every time, and kept after the first time), with 0 and 2 workers. The median of the time
-between batches is over the second half of the time measured.
+between batches is over the second half of the time measured. Then --steps of the paper's
+CIFAR-10 networks are trained at batch 8 on JPEG files decoded each time: the share of the
+time that is spent asking for the next batch. Last, a folder of --files small JPEG files is
+opened, first without and then with the index that train.py keeps beside the run.
 """
 
 import argparse
@@ -44,10 +47,64 @@ def measure(batches: data.Batches, workers: int, seconds: float) -> tuple[float,
     return 1 / steady.mean(), 1e3 * float(np.median(steady))
 
 
+class _Timed:
+    """A stream of batches that keeps the time spent in it."""
+
+    def __init__(self, stream):
+        self.stream, self.seconds = iter(stream), []
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        begin = time.perf_counter()
+        batch = next(self.stream)
+        self.seconds.append(time.perf_counter() - begin)
+        return batch
+
+
+def share_of_waiting(folder: str, steps: int) -> float:
+    """Of the time of all training steps but the first, what goes by waiting for batches."""
+    import uotm_keras as uk
+
+    shape = (32, 32, 3)
+    model = uk.UOTM(uk.networks.NCSNpp(shape), uk.networks.SmallPotential(shape))
+    model.compile()
+    source = data.FolderSource(folder, 32, cache_bytes=0)
+    stream = _Timed(data.Batches(source, 8).stream(workers=2))
+    model.train_on_batch(next(stream))
+    stream.seconds.clear()
+    begin = time.perf_counter()
+    for _ in range(steps):
+        model.train_on_batch(next(stream))
+    return sum(stream.seconds) / (time.perf_counter() - begin)
+
+
+def open_folder(files: int) -> tuple[float, float]:
+    """Seconds to open a folder of so many JPEG files, without and with an index."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
+        first = Path(folder) / "0.jpg"
+        picture.save(first)
+        content = first.read_bytes()
+        for i in range(1, files):
+            (Path(folder) / f"{i}.jpg").write_bytes(content)
+        with tempfile.TemporaryDirectory() as other:
+            times = []
+            for _ in range(2):
+                begin = time.perf_counter()
+                data.FolderSource(folder, 32, index_path=Path(other) / "index.json")
+                times.append(time.perf_counter() - begin)
+    return tuple(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="measured for each line")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--steps", type=int, default=6, help="of training; 0 leaves it out")
+    parser.add_argument("--files", type=int, default=100_000, help="0 leaves the folder out")
+    arguments = parser.parse_args()
+    seconds = arguments.seconds
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(folder)
         cases = [
@@ -66,6 +123,15 @@ def main() -> None:
                     f"{median:9.3f}",
                     flush=True,
                 )
+        if arguments.steps:
+            share = share_of_waiting(folder, arguments.steps)
+            print(f"training waits for its batches {100 * share:.2f} % of the time", flush=True)
+    if arguments.files:
+        without, with_index = open_folder(arguments.files)
+        print(
+            f"a folder of {arguments.files} files opens in {without:.1f} s, "
+            f"with its index in {with_index:.1f} s"
+        )
 
 
 if __name__ == "__main__":
