@@ -25,7 +25,7 @@ PAIR = Path(__file__).parents[1] / "tests" / "golden" / "w2_mix3to10_4d.npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 LEAST_POINTS = 256
 BASE = {
-    "map": "affine", "potential": "quadratic", "inner": 4, "rate": 2e-3, "decay": True,
+    "map": "affine", "potential": "quadratic", "inner": 4, "rate": 1e-3, "decay": True,
     "average": 0.999, "betas": (0.5, 0.9), "penalty": None, "width": 64, "batch_size": 256,
 }  # fmt: skip
 VARIANTS = {
@@ -41,8 +41,10 @@ VARIANTS = {
     "no_average": ("the map not averaged", {"average": 0.0}),
     "constant_no_average": ("neither falling rates nor average",
                             {"decay": False, "average": 0.0}),
-    "half_rate": ("half the learning rates", {"rate": 1e-3}),
+    "high_rate": ("learning rates of 3e-3", {"rate": 3e-3}),
     "smooth_adam": ("Adam(0.9, 0.999)", {"betas": (0.9, 0.999)}),
+    "long_average": ("constant rates of 2e-3, longer average (0.9998)",
+                     {"rate": 2e-3, "decay": False, "average": 0.9998}),
     "r1": ("R1 penalty, γ = 0.01", {"penalty": 0.01}),
     "large_batch": ("batches of 1024", {"batch_size": 1024}),
     "wide": ("networks of width 128", {"width": 128}),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import uotm_keras as uk
-from experiments import clouds, exact, gaussians, methods, mixture, planar_sets
+from experiments import benchmark_pair, clouds, exact, gaussians, methods, mixture, planar_sets
 from experiments.results import Table, over_seeds
 from uotm_keras import oracles, presets
 from uotm_keras.data.toys import toy
@@ -68,6 +68,21 @@ def test_readings_at_the_optimum_are_the_closed_form():
     assert errors["mean"] < 1.0 and errors["covariance"] < 2.0
     wrong = gaussians.moment_errors(x, np.ones(len(x)), a, 2 * np.array(A))
     assert wrong["covariance"] == pytest.approx(50, abs=2)
+
+
+def test_recommended_setting_finds_a_map():
+    a, A, b, B = gaussians.pair(2, 0)
+    optimum = oracles.gaussian_ot(a, A, b, B)
+    keras.utils.set_random_seed(0)
+    # A higher rate than the default makes up for so short a training.
+    model = presets.point_cloud(2, iterations=600, width=32, learning_rate=4e-3)
+    source, target = clouds.gaussian(a, A), clouds.gaussian(b, B)
+    clouds.train(model, source, target, 600, 128, seed=0)
+    assert int(model.step) == 600
+    x = source(np.random.default_rng(5), 2_000)
+    identity = clouds.l2_uvp(x, optimum.map(x), np.trace(B))
+    trained = clouds.l2_uvp(clouds.transport(model, x), optimum.map(x), np.trace(B))
+    assert trained < 2 < 20 < identity
 
 
 def test_training_repeats_itself():
@@ -151,3 +166,16 @@ def test_methods_differ_in_arguments_alone():
     assert float(models["uotm_sd"].divergence_schedule(75)) == pytest.approx(5.0)
     with pytest.raises(uk.InputError, match="did you mean 'uotm_sd'"):
         methods.build("uotm_sg", 2, 0.1, 100, width=4)
+
+
+def test_benchmark_recommends_the_preset():
+    preset = presets.point_cloud(4, iterations=100)
+    ours = benchmark_pair.build(benchmark_pair.BASE, 4, 100, 0)
+    for one, two in ((preset.generator, ours.generator), (preset.potential, ours.potential)):
+        mine, other = one.get_config(), two.get_config()
+        assert {**mine, "name": ""} == {**other, "name": ""}
+    for attribute in ("generator_steps", "potential_steps", "ema_decay", "gradient_penalty"):
+        assert getattr(preset, attribute) == getattr(ours, attribute)
+    for which in ("generator_optimizer", "potential_optimizer"):
+        mine, other = (getattr(m, which).get_config() for m in (preset, ours))
+        assert {**mine, "name": ""} == {**other, "name": ""}
