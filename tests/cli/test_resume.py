@@ -114,3 +114,21 @@ def test_a_run_of_an_earlier_version_goes_on(tiny, capsys):
     record["flags"]["batch_size"] = 32
     config.write_text(json.dumps(record))
     assert tiny.train(max_steps=6) == 0
+
+
+def test_a_folder_is_indexed_when_a_run_goes_on(tiny, tmp_path):
+    """And a run that cannot begin leaves nothing."""
+    from PIL import Image
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(6):
+        Image.new("L", (8, 8), 40 * i).save(pictures / f"{i}.png")
+    flags = {"dataset": f"folder:{pictures}", "channels": 1}
+    assert tiny.train(**flags, batch_size=7) == 2
+    assert not tiny.folder.exists()
+    index = tiny.folder / "index.json"
+    for end, there in ((1, False), (2, True), (3, True)):
+        assert tiny.train(**flags, batch_size=3, max_steps=end) == 0
+        assert index.exists() == there
+    assert len(json.loads(index.read_text())["files"]) == 6

@@ -62,7 +62,7 @@ def _train_together(flags: dict, cluster, group) -> int:
     say = _say if writes else _keep_quiet
     directory = RunDirectory(flags["run_dir"])
     checkpoints = Checkpoints(directory.checkpoints)
-    start = 0
+    start, exists = 0, False
     if writes:
         exists = directory.check(
             flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
@@ -86,8 +86,8 @@ def _train_together(flags: dict, cluster, group) -> int:
         )
     backend.prepare_command()
     distribution = open_distribution(flags, cluster)
-    index = directory.path / "index.json" if writes else None
-    data = build.build_data(flags, index)
+    # A run that is not there yet gets no file before all its flags are known to be right.
+    data = build.build_data(flags, directory.path / "index.json" if exists else None)
     told = data.target.report()
     with distribution.scope():
         model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
