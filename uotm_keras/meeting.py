@@ -43,7 +43,7 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask."""
-        return builtin_any(self.exchange(flag))
+        return any(self.exchange(flag))
 
     def finish(self) -> None:
         """Waits until all processes are done; from now on they may end."""
@@ -53,9 +53,6 @@ class Processes:
 
     def __exit__(self, *error) -> None:
         pass
-
-
-builtin_any = any
 
 
 def meet(cluster: Cluster | None, seconds: float) -> Processes:
@@ -157,7 +154,9 @@ class _Meeting(Processes):
         self.exchange()
         self._finished = True
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            time.sleep(_GRACE)  # a collective may fail before it is known here who has died
         self._closed = True
         for channel in self._channels.values():
             channel.send(left="finished" if self._finished else "stopped")

@@ -133,6 +133,13 @@ def test_the_other_does_not_come(tmp_path, process):
     assert not job.run.folder.exists()
 
 
+def test_divergence_ends_all(tmp_path):
+    changes = {"generator_lr": 1e38, "potential_lr": 1e38, "lr_schedule": "constant"}
+    with Job(tmp_path, changes) as job:
+        assert [job.wait(0), job.wait(1)] == [3, 4], job.text(0) + job.text(1)
+        assert "training stopped at step 7" in job.errors(0)[0]
+
+
 def test_processes_with_other_flags(tmp_path):
     with Job(tmp_path, {}, differ={"tau": 0.5}) as job:
         assert [job.wait(0), job.wait(1)] == [2, 2]

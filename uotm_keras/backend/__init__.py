@@ -29,6 +29,7 @@ backend is taken at import:
 
 - `REPLICAS_ARE_APART`: whether each replica runs the step on its own rows, or one program
   sees the whole batch;
+- `HOW_TO_START_SEVERAL`: processes, in half a sentence;
 - `replicas()`, `replica()`: how many run this step, and which one this is;
 - `rows_of_all_replicas(rows)`: the rows of the whole batch, given this replica's;
 - `gather(x)`: the rows of all replicas in order, no gradient through it;

@@ -13,6 +13,9 @@ from uotm_keras.cluster import Cluster, Distribution, check_address, split_addre
 from uotm_keras.errors import InputError
 
 REPLICAS_ARE_APART = False
+HOW_TO_START_SEVERAL = (
+    "set KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID in each"
+)
 
 # --- in a training step -------------------------------------------------------------------
 

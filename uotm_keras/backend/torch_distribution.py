@@ -12,6 +12,7 @@ from uotm_keras.cluster import Cluster, Distribution, check_address, split_addre
 from uotm_keras.errors import InputError
 
 REPLICAS_ARE_APART = True
+HOW_TO_START_SEVERAL = "start the processes by torchrun"
 
 # --- in a training step -------------------------------------------------------------------
 

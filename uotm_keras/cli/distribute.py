@@ -5,12 +5,6 @@ from collections.abc import Mapping
 from uotm_keras.cluster import Cluster, Distribution
 from uotm_keras.errors import InputError
 
-_ENVIRONMENT = {
-    "tensorflow": "set TF_CONFIG in each process",
-    "jax": "set KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID in each process",
-    "torch": "start the processes by torchrun",
-}
-
 
 def find_cluster(flags: Mapping) -> Cluster | None:
     """The processes of this job, where there are several.
@@ -18,8 +12,6 @@ def find_cluster(flags: Mapping) -> Cluster | None:
     Raises:
         InputError: the environment is malformed, or says otherwise than --strategy.
     """
-    import keras
-
     from uotm_keras.backend import distribution
 
     strategy = flags["strategy"]
@@ -36,7 +28,7 @@ def find_cluster(flags: Mapping) -> Cluster | None:
     if cluster is None and strategy == "multiworker":
         raise InputError(
             "flag --strategy=multiworker needs several processes: "
-            f"{_ENVIRONMENT[keras.backend.backend()]}."
+            f"{distribution.HOW_TO_START_SEVERAL}."
         )
     return cluster
 
@@ -55,6 +47,11 @@ def open_distribution(flags: Mapping, cluster: Cluster | None) -> Distribution:
     if strategy == "none":
         return Distribution()
     count, kind = distribution.count_devices()
+    if flags["virtual_devices"] > 1 and kind != "CPU":
+        raise InputError(
+            f"flag --virtual_devices={flags['virtual_devices']} is for machines without GPUs: "
+            "accepted is 1."
+        )
     if count > 1:
         return distribution.open_distribution("mirrored", None)
     if strategy == "mirrored":

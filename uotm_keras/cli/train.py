@@ -42,7 +42,8 @@ def _train(flags: dict) -> int:
     cluster = find_cluster(flags)
     with meet(cluster, flags["worker_timeout"]) as group:
         code = _train_together(flags, cluster, group)
-        group.finish()
+        if code != DIVERGED:  # which the first process alone finds out, and so ends the others
+            group.finish()
     return code
 
 
