@@ -39,7 +39,7 @@ def together(count: int, work, seconds: float = 20.0) -> list:
         try:
             with meeting.meet(Cluster(names, process, count), seconds) as group:
                 results[process] = work(group)
-        except InputError as error:
+        except (InputError, RuntimeError) as error:
             results[process] = error
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
@@ -145,3 +145,19 @@ def test_messages_are_lines_of_json(port, ended):
     long = "ä" * 100_000
     results = together(2, lambda group: (group.exchange(long), group.finish())[0])
     assert results == [[long, long]] * 2
+
+
+def test_a_failure_waits_for_what_caused_it(port, ended, capsys):
+    """The survivor's collective may fail before it is known that the other has died."""
+
+    def work(group):
+        group.exchange()
+        if group.process == 1:
+            threading.Event().wait(0.3)
+            group._closed = True
+            group._channels[0].close()
+            return
+        raise RuntimeError("connection reset")
+
+    together(2, work)
+    assert ended == [meeting.LOST]

@@ -211,3 +211,17 @@ def test_nothing_here_imports_tensorflow_or_optional_packages():
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("augmentations", [(), (lambda images, rng: -images[::-1],)])
+def test_some_rows_are_those_of_the_whole_batch(augmentations):
+    """Flips and augmentations included, as each of several processes takes its own."""
+    rows = np.array([14, 2, 3, 9])
+    batches = Batches(lopsided(50), 16, seed=5, flip=True, augmentations=augmentations)
+    for k in (0, 3, 7):
+        np.testing.assert_array_equal(batches.part(k, rows), batches[k][rows])
+    streamed = next(iter(batches.stream(start=3, workers=2, rows=rows)))
+    np.testing.assert_array_equal(streamed, batches[3][rows])
+    pairs = PairBatches(lopsided(50), numbered(40), 16, seed=5, flip=False)
+    for some, whole in zip(pairs.part(2, rows), pairs[2], strict=True):
+        np.testing.assert_array_equal(some, whole[rows])
