@@ -55,21 +55,19 @@ class Processes:
         pass
 
 
-def meet(cluster: Cluster | None, seconds: float) -> Processes:
+def meet(cluster: Cluster, seconds: float) -> Processes:
     """Waits for the other processes of the job.
 
     Until `finish` each of them ends this process, with one sentence on stderr and the exit
     code `LOST`, when it dies, cannot be reached or stops.
 
     Args:
-        cluster: see `backend.distribution.find_cluster`; None is a process alone.
+        cluster: see `backend.distribution.find_cluster`.
         seconds: how long they may take.
 
     Raises:
         InputError: one of them did not come.
     """
-    if cluster is None or cluster.processes == 1:
-        return Processes()
     return (_First if cluster.process == 0 else _Other)(cluster, seconds)
 
 
@@ -113,8 +111,12 @@ class _Meeting(Processes):
         self._cluster, self._channels = cluster, channels
         self._values = {process: queue.SimpleQueue() for process in channels}
         self._finished = self._closed = False
-        for process in channels:
-            threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        self._listeners = [
+            threading.Thread(target=self._listen, args=(process,), daemon=True)
+            for process in channels
+        ]
+        for listener in self._listeners:
+            listener.start()
 
     def _listen(self, process: int) -> None:
         while True:
@@ -125,7 +127,7 @@ class _Meeting(Processes):
             if "lost" in message:
                 self._end(message["lost"])
             elif "left" in message:
-                if message["left"] != "finished":
+                if message["left"] != "finished" and not self._closed:
                     time.sleep(_GRACE)
                     self._lose(process, "has stopped, and says why itself")
                 return
@@ -160,6 +162,12 @@ class _Meeting(Processes):
         self._closed = True
         for channel in self._channels.values():
             channel.send(left="finished" if self._finished else "stopped")
+        if self.process == 0 and not self._finished:
+            # JAX aborts a process that sees the first one vanish: the others leave before it.
+            deadline = time.monotonic() + 2 * _GRACE
+            for listener in self._listeners:
+                listener.join(max(deadline - time.monotonic(), 0))
+        for channel in self._channels.values():
             channel.close()
 
 

@@ -35,9 +35,14 @@ def run_command(
     try:
         check_backend()
         return work(arguments)
-    except InputError as error:
+    except (InputError, KeyboardInterrupt) as error:
+        return tell(error, interrupted)
+
+
+def tell(error: InputError | KeyboardInterrupt, interrupted: str) -> int:
+    """Says on stderr what ended the work, and gives the exit code."""
+    if isinstance(error, InputError):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"interrupted: {interrupted}", file=sys.stderr)
-        return INTERRUPTED
+    print(f"interrupted: {interrupted}", file=sys.stderr)
+    return INTERRUPTED

@@ -1,14 +1,16 @@
 """The training command."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
 from uotm_keras.cli import flags as train_flags
-from uotm_keras.cli.entry import INTERRUPTED, run_command
+from uotm_keras.cli.entry import INTERRUPTED, run_command, tell
 from uotm_keras.errors import InputError
 
 DIVERGED = 3
+_GOES_ON = "the same command goes on from the last checkpoint."
 _OWN = ("run_dir", "data_dir", "num_workers", "worker_timeout")
 """Flags that each process of a job may have its own way."""
 
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         train_flags.command,
         lambda arguments: _train(train_flags.parse(arguments)),
-        "the same command goes on from the last checkpoint.",
+        _GOES_ON,
     )
 
 
@@ -35,16 +37,25 @@ def _train(flags: dict) -> int:
     # Imported here, so that mistakes in flags are told before Keras has started.
     from uotm_keras.cli.distribute import find_cluster
     from uotm_keras.exporting import require_packages
-    from uotm_keras.meeting import meet
+    from uotm_keras.meeting import Processes, meet
 
     if flags["export"] != "none":
         require_packages(flags["export"])  # before hours of training
     cluster = find_cluster(flags)
-    with meet(cluster, flags["worker_timeout"]) as group:
-        code = _train_together(flags, cluster, group)
-        if code != DIVERGED:  # which the first process alone finds out, and so ends the others
-            group.finish()
-    return code
+    if cluster is None:
+        return _train_together(flags, None, Processes())
+    try:
+        with meet(cluster, flags["worker_timeout"]) as group:
+            code = _train_together(flags, cluster, group)
+            if code != DIVERGED:  # which the first process alone finds out: that ends the others
+                group.finish()
+                return code
+    except (InputError, KeyboardInterrupt) as error:
+        code = tell(error, _GOES_ON)
+    # The others end too, for whom JAX would wait at a usual exit, and abort.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _train_together(flags: dict, cluster, group) -> int:
