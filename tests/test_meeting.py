@@ -63,10 +63,9 @@ def test_values_of_all_in_order(port, ended):
 
 
 def test_alone_needs_nobody():
-    for cluster in (None, Cluster(("a:1",), 0, 1)):
-        with meeting.meet(cluster, 0.1) as group:
-            assert group.exchange(5) == [5] and group.any(True) and not group.any(False)
-            group.finish()
+    with meeting.Processes() as group:
+        assert group.exchange(5) == [5] and group.any(True) and not group.any(False)
+        group.finish()
 
 
 def test_strangers_are_turned_away(port, ended):
