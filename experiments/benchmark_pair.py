@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from experiments import clouds
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, LINES, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -135,8 +136,8 @@ def error(model: UOTM, pair: dict) -> float:
     return clouds.l2_uvp(moved, pair["y_test"], pair["variance"])
 
 
-def case(variant: str, pair: dict, seed: int, flags: dict) -> tuple[dict, list]:
-    """One training; (its row, the readings on the way)."""
+def case(variant: str, pair: dict, seed: int, flags: dict) -> dict:
+    """One training: its row, and the readings on the way."""
     setting = BASE | {k: flags[k] for k in ("width", "batch_size")} | VARIANTS[variant][1]
     iterations = flags["iterations"]
     model = build(setting, pair["x_train"].shape[1], iterations, seed)
@@ -148,7 +149,7 @@ def case(variant: str, pair: dict, seed: int, flags: dict) -> tuple[dict, list]:
     row = {"variant": variant, "seed": seed, "uvp": error(model, pair)}
     row["least"] = min([row["uvp"], *(value for _, value in readings.found)])
     say(f"{variant}, seed {seed}: L2-UVP {row['uvp']:.4f} %, {times.wall:.0f} s")
-    return {**row, "wall": times.wall, "cpu": times.cpu}, readings.found
+    return {"row": {**row, "wall": times.wall, "cpu": times.cpu}, "readings": readings.found}
 
 
 def simple_maps(pair: dict) -> list[dict]:
@@ -162,16 +163,18 @@ def simple_maps(pair: dict) -> list[dict]:
     ]
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All variants and seeds."""
     pair = load(flags["pair"])
     variants = list(VARIANTS) if "all" in flags["variants"] else flags["variants"]
     runs, curves = [], {}
     for variant in variants:
-        for seed in range(flags["seeds"]):
-            row, readings = case(variant, pair, seed, flags)
-            runs.append(row)
-            curves.setdefault(variant, []).append(readings)
+        for seed in cases.seeds:
+            found = cases.case((variant, seed), case, variant, pair, seed, flags)
+            runs.append(found["row"])
+            curves.setdefault(variant, []).append(found["readings"])
+    if cases.is_part:
+        return None
     summary = over_seeds(runs, ["variant"])
     for row in summary:
         row["what"] = VARIANTS[row["variant"]][0]

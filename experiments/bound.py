@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from experiments import clouds
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -79,17 +80,21 @@ def case(dim: int, divergence: str, tau: float, seed: int, flags: dict) -> dict:
     return {**row, "wall": times.wall, "cpu": times.cpu}
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All τ, divergences and dimensions."""
     clouds.need_points(flags["points"], LEAST_POINTS, "points")
     taus = numbers(flags["taus"], "taus")
     runs = [
-        case(int(dim), divergence, tau, seed, flags)
+        cases.case(
+            (f"{dim}d", divergence, f"{tau:g}", seed), case, int(dim), divergence, tau, seed, flags
+        )
         for dim in flags["dims"]
         for divergence in flags["divergences"]
         for tau in taus
-        for seed in range(flags["seeds"])
+        for seed in cases.seeds
     ]
+    if cases.is_part:
+        return None
     summary = over_seeds(runs, ["dim", "divergence", "tau"])
     broken = [r for r in runs if r["left"] > r["bound"]]
     verdict = (

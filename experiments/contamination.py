@@ -2,14 +2,15 @@
 
     python -m experiments.contamination
 
-5 000 digits with 1, 5 and 10 % of outliers of two kinds: images of another data set
-(scikit-learn's digits, enlarged) and inverted digits (paper, section 5.2)."""
+5 000 digits with 1, 5 and 10 % of outliers of three kinds: images of another data set
+(scikit-learn's digits, enlarged), inverted digits and uniform noise (paper, section 5.2)."""
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from experiments import digit_images
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.digit_images import SCORES, TAU
 from experiments.figures import COLOURS, LINES, MARKERS, label, new_figure
@@ -18,8 +19,8 @@ from uotm_keras import costs, data
 from uotm_keras.cli.parsing import Names, WholeNumber, WholeNumbers
 from uotm_keras.errors import InputError
 
-KINDS = {"digits": "other digits", "inverted": "inverted"}
-_SOURCES = {"digits": "digits", "inverted": "mnist5k:inverted"}
+KINDS = {"digits": "other digits", "inverted": "inverted", "noise": "noise"}
+_SOURCES = {"digits": "digits", "inverted": "mnist5k:inverted", "noise": "noise"}
 METHODS = {
     "otm": ("OTM", "balanced", "balanced"),
     "fixed_mu": ("fixed-μ", "balanced", "kl"),
@@ -68,7 +69,7 @@ def command():
     return c
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All kinds, fractions, methods and seeds."""
     if flags["samples"] < LEAST_SAMPLES:
         raise InputError(
@@ -76,28 +77,32 @@ def work(flags: dict) -> Results:
         )
     clean = data.get("mnist5k")
     scorer = digit_images.reference(clean)
-    runs, errors = [], {}
+    judges = {kind: _judge(clean, kind) for kind in flags["kinds"]}
+    runs = []
     for kind in flags["kinds"]:
-        outliers = data.get(_SOURCES[kind], image_size=32)
-        judge = Judge(*(s.take(np.arange(len(s))) for s in (clean, outliers)))
-        errors[kind] = judge.errors
         for percent in flags["percent"]:
-            source = clean
+            source, names, used = clean, ["clean"], judges
             if percent:
                 source = data.get("mnist5k", contaminate=f"{_SOURCES[kind]}:{percent / 100:g}")
+                names, used = [kind, percent], {kind: judges[kind]}
             for method in flags["methods"]:
-                for seed in range(flags["seeds"]):
-                    row = _case(method, source, seed, flags, scorer, judge)
-                    row = {"kind": KINDS[kind], "percent": percent, **row}
-                    runs.append(row)
-                    say(
-                        f"{kind} {percent} %, {method}, seed {seed}: {row['share']:.2f} % like "
-                        f"outliers, distance {row['distance']:.2f}, AUROC {row['auroc']:.3f}"
+                for seed in cases.seeds:
+                    # Without outliers a case is the same for all kinds, and done once.
+                    found = cases.case(
+                        (*names, method, seed), _case, method, source, seed, flags, scorer, used
                     )
+                    row = {"kind": KINDS[kind], "percent": percent, **found["row"]}
+                    runs.append(row | {"share": found["shares"][kind]})
+                    say(
+                        f"{kind} {percent} %, {method}, seed {seed}: {runs[-1]['share']:.2f} % "
+                        f"like outliers, distance {row['distance']:.2f}, AUROC {row['auroc']:.3f}"
+                    )
+    if cases.is_part:
+        return None
     columns = {
         "method": ("method", ""), "percent": ("outliers in the data, %", ".0f"),
         "share": ("samples like outliers, %", ".2f"), "auroc": ("AUROC of the weights", ".3f"),
-        "found": ("outliers in as many lowest, %", ".0f"), **SCORES, "wall": ("s a run", ".0f"),
+        "found": ("outliers in as many lowest, %", ".0f"), **SCORES, "cpu": ("CPU s a run", ".0f"),
     }  # fmt: skip
     summary = over_seeds(runs, ["kind", "percent", "method"])
     tables = [
@@ -105,13 +110,19 @@ def work(flags: dict) -> Results:
         for kind in flags["kinds"]
     ]
     return Results(
-        "Junk among the training images", _text(flags, errors), tables, runs, _figure(summary),
+        "Junk among the training images", _text(flags, judges), tables, runs, _figure(summary),
         "Share of outlier-like samples against the share of outliers in the data; the dotted "
         "line is their equality.",
     )  # fmt: skip
 
 
-def _case(method, source, seed, flags, scorer, judge) -> dict:
+def _judge(clean: "data.Source", kind: str) -> Judge:
+    outliers = data.get(_SOURCES[kind], image_size=32)
+    return Judge(*(source.take(np.arange(len(source))) for source in (clean, outliers)))
+
+
+def _case(method, source, seed, flags, scorer, judges: dict[str, Judge]) -> dict:
+    """One training: its row, and for each judge the share of samples like its outliers, in %."""
     label_, before, after = METHODS[method]
     arguments = {
         "cost": costs.Quadratic(TAU), "source_divergence": before, "target_divergence": after,
@@ -119,8 +130,7 @@ def _case(method, source, seed, flags, scorer, judge) -> dict:
     model = digit_images.build(arguments, flags["iterations"], flags["width"], seed)
     times = digit_images.train(model, source, flags["iterations"], flags["batch_size"], seed)
     row = {"method": label_, "seed": seed, **digit_images.score(model, scorer, flags["samples"])}
-    samples = model.generate(flags["samples"], seed=0, batch_size=500)
-    row["share"] = 100 * judge.share(np.nan_to_num(samples))
+    samples = np.nan_to_num(model.generate(flags["samples"], seed=0, batch_size=500))
     row["auroc"] = row["found"] = float("nan")
     if len(source.outliers) and after != "balanced":
         weights = model.target_weights(source.take(np.arange(len(source))), batch_size=500)
@@ -128,17 +138,21 @@ def _case(method, source, seed, flags, scorer, judge) -> dict:
         is_outlier[source.outliers] = True
         row["auroc"] = float(roc_auc_score(is_outlier, -weights))
         row["found"] = 100 * float(is_outlier[np.argsort(weights)[: is_outlier.sum()]].mean())
-    return {**row, "wall": times.wall, "cpu": times.cpu}
+    return {
+        "row": {**row, "wall": times.wall, "cpu": times.cpu},
+        "shares": {kind: 100 * judge.share(samples) for kind, judge in judges.items()},
+    }
 
 
-def _text(flags: dict, errors: dict) -> str:
+def _text(flags: dict, judges: dict[str, Judge]) -> str:
     judged = "; ".join(
-        f"{KINDS[kind]}: {digits:.1%} of real digits and {missed:.1%} of real outliers judged "
-        "wrongly"
-        for kind, (digits, missed) in errors.items()
+        f"{KINDS[kind]}: {judge.errors[0]:.1%} of real digits and {judge.errors[1]:.1%} of real "
+        "outliers judged wrongly"
+        for kind, judge in judges.items()
     )
     return f"""
-From Gaussian noise to the 5 000 digits of `mnist5k` with outliers added. The same perceptrons
+From Gaussian noise to the 5 000 digits of `mnist5k` with outliers added; without any, the runs
+of all tables are the same ones. The same perceptrons
 (width {flags["width"]}), {flags["iterations"]} iterations, batches of {flags["batch_size"]}, R1 of
 0.2, τ = {TAU:g}, averaged generator, {flags["seeds"]} seeds (means ± standard deviations) for each
 method; fixed before the first run. Scores: {flags["samples"]} samples against the *clean* images

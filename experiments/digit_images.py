@@ -30,16 +30,17 @@ def build(arguments: dict, iterations: int, width: int, seed: int) -> UOTM:
     """A compiled model of perceptrons, whose weights depend on `seed` alone.
 
     Args:
-        arguments: of `UOTM`: what a method changes.
+        arguments: of `UOTM`: what a method changes; "model" is another class than that.
         iterations: after which the learning rates, 6e-4 and 3e-4, have fallen to 2.5e-5.
     """
     keras.utils.set_random_seed(seed)
-    model = UOTM(
+    settings = {"model": UOTM, "gradient_penalty": penalties.R1(0.2), **arguments}
+    model = settings.pop("model")(
         networks.ResMLPGenerator(SHAPE, 64, width=width, output_activation="tanh"),
         networks.ResMLPPotential(SHAPE, width),
         ema_decay=0.995,
         seed=seed,
-        **{"gradient_penalty": penalties.R1(0.2), **arguments},
+        **settings,
     )
     rates = (schedules.CosineAnnealing(rate, 2.5e-5, iterations) for rate in (6e-4, 3e-4))
     model.compile(*map(Adam, rates))

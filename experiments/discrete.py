@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from experiments import clouds, exact
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -38,7 +39,7 @@ def dual_value(model, found: clouds.Readings, x: np.ndarray, y: np.ndarray, tau:
     return float(-np.mean(np.expm1(-transform)) - np.mean(np.expm1(-v)))
 
 
-def case(pair: str, seed: int, flags: dict, solved: tuple) -> tuple[dict, tuple]:
+def case(pair: str, seed: int, flags: dict, solved: tuple) -> dict:
     """One training; (its row, the two weights that it found)."""
     x, y, plan, value = solved
     keras.utils.set_random_seed(seed)
@@ -67,10 +68,10 @@ def case(pair: str, seed: int, flags: dict, solved: tuple) -> tuple[dict, tuple]
         row[f"{name}_error"] = float(100 * np.mean(np.abs(mine - right)) / right.mean())
         row[f"{name}_correlation"] = float(np.corrcoef(mine, right)[0, 1])
     say(f"{pair}, seed {seed}: value {found.value:.5f} of {value:.5f}, {times.wall:.0f} s")
-    return {**row, "wall": times.wall, "cpu": times.cpu}, weights
+    return {"row": {**row, "wall": times.wall, "cpu": times.cpu}, "weights": weights}
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """Every pair: solved exactly once, trained for each seed."""
     clouds.need_points(flags["points"], LEAST_POINTS, "points")
     runs, pictures = [], []
@@ -85,12 +86,14 @@ def work(flags: dict) -> Results:
                 "which must be the same."
             )
         plan, value = exact.unbalanced_plan(x, y, flags["tau"], flags["solver_iterations"])
-        for seed in range(flags["seeds"]):
-            row, weights = case(pair, seed, flags, (x, y, plan, value))
-            runs.append(row)
+        for seed in cases.seeds:
+            found = cases.case((pair, seed), case, pair, seed, flags, (x, y, plan, value))
+            runs.append(found["row"])
             if seed == 0:
                 right = plan.sum(1) * len(x), plan.sum(0) * len(y)
-                pictures.append((pair, weights, right))
+                pictures.append((pair, found["weights"], right))
+    if cases.is_part:
+        return None
     table = Table(
         {
             "pair": ("clouds", ""), "value_exact": ("exact value", ".4f"),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from experiments import clouds
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -118,17 +119,19 @@ def density_ratio(points, mean, covariance, given_mean, given) -> np.ndarray:
     return np.exp(exponent - exponent.max())
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All cases, and what the marks say of them."""
     clouds.need_points(flags["points"], LEAST_POINTS, "points")
     if max(flags["dims"]) > 1_000:
         raise InputError(f"flag --dims={max(flags['dims'])}: accepted are dimensions up to 1000.")
     runs = [
-        case(dim, kind, seed, flags)
+        cases.case((kind, f"{dim}d", seed), case, dim, kind, seed, flags)
         for kind in flags["kinds"]
         for dim in flags["dims"]
-        for seed in range(flags["seeds"])
+        for seed in cases.seeds
     ]
+    if cases.is_part:
+        return None
     summary = over_seeds(runs, ["kind", "dim"])
     for row in summary:
         mine = [r for r in runs if (r["kind"], r["dim"]) == (row["kind"], row["dim"])]

@@ -7,12 +7,16 @@
 
 Writes images_PART.csv, .md and .png."""
 
+import math
+
 from experiments import digit_images
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.digit_images import SCORES, TAU
 from experiments.figures import COLOURS, LINES, MARKERS, label, new_figure
+from experiments.methods import PHASES, sjko
 from experiments.results import Results, Table, over_seeds
-from uotm_keras import costs, data, penalties, schedules
+from uotm_keras import SJKO, costs, data, penalties, schedules
 from uotm_keras.cli.parsing import Choice, WholeNumber
 from uotm_keras.errors import InputError
 
@@ -23,7 +27,7 @@ LEAST_SAMPLES = 500
 
 
 def settings(part: str, iterations: int) -> dict[str, dict]:
-    """What each setting of a part is called, and its arguments of `UOTM`."""
+    """What each setting of a part is called, and its arguments of `digit_images.build`."""
 
     def relaxed(source: str, target: str, tau: float = TAU, **more) -> dict:
         cost = costs.Quadratic(tau)
@@ -42,6 +46,7 @@ def settings(part: str, iterations: int) -> dict[str, dict]:
             "softplus", "softplus",
             divergence_schedule=schedules.LinearAlpha(0.2, 5.0, max(1, iterations * 3 // 4)),
         ),
+        "S-JKO": {"model": SJKO, **sjko(TAU, iterations, math.prod(digit_images.SHAPE))},
     }  # fmt: skip
     if part == "methods":
         return methods
@@ -65,35 +70,41 @@ def command():
     return c
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All settings of one part, with all seeds."""
     if flags["samples"] < LEAST_SAMPLES:
         raise InputError(
             f"flag --samples={flags['samples']}: the distance needs at least {LEAST_SAMPLES}."
         )
-    part, iterations = flags["part"], flags["iterations"]
+    part = flags["part"]
     source = data.get("mnist5k")
     scorer = digit_images.reference(source)
-    every = max(1, iterations // flags["curve_points"])
     runs, curves = [], {}
-    for name, arguments in settings(part, iterations).items():
-        for seed in range(flags["seeds"]):
-            model = digit_images.build(arguments, iterations, flags["width"], seed)
-            callback, read = digit_images.curve(model, scorer, every, flags["samples"])
-            times = digit_images.train(
-                model, source, iterations, flags["batch_size"], seed, callback
-            )
-            row = {"setting": name, "seed": seed}
-            row |= digit_images.score(model, scorer, flags["samples"])
-            say(f"{name}, seed {seed}: {row['distance']:.2f}, {times.wall:.0f} s")
-            runs.append({**row, "wall": times.wall, "cpu": times.cpu})
-            curves.setdefault(name, []).append(read())
-    columns = {"setting": (_HEADINGS[part], ""), **SCORES, "wall": ("s a run", ".0f")}
+    for name, arguments in settings(part, flags["iterations"]).items():
+        for seed in cases.seeds:
+            found = cases.case((name, seed), _case, name, arguments, seed, flags, source, scorer)
+            say(f"{name}, seed {seed}: {found['row']['distance']:.2f}")
+            runs.append(found["row"])
+            curves.setdefault(name, []).append(found["curve"])
+    if cases.is_part:
+        return None
+    columns = {"setting": (_HEADINGS[part], ""), **SCORES, "cpu": ("CPU s a run", ".0f")}
     return Results(
         f"Digits: {_TITLES[part]}", _text(part, flags),
         [Table(columns, over_seeds(runs, ["setting"]))], runs, _figure(curves),
         "Digit Fréchet distance by step, each curve a seed.",
     )  # fmt: skip
+
+
+def _case(name: str, arguments: dict, seed: int, flags: dict, source, scorer) -> dict:
+    """One training: its row, and (step, distance) on the way."""
+    iterations = flags["iterations"]
+    model = digit_images.build(arguments, iterations, flags["width"], seed)
+    every = max(1, iterations // flags["curve_points"])
+    callback, read = digit_images.curve(model, scorer, every, flags["samples"])
+    times = digit_images.train(model, source, iterations, flags["batch_size"], seed, callback)
+    row = {"setting": name, "seed": seed, **digit_images.score(model, scorer, flags["samples"])}
+    return {"row": {**row, "wall": times.wall, "cpu": times.cpu}, "curve": read()}
 
 
 _TITLES = {
@@ -114,9 +125,10 @@ perceptrons (width {flags["width"]}), {flags["iterations"]} iterations of a pote
 generator step, batches of {flags["batch_size"]}, R1 of 0.2 and τ = {TAU:g} where nothing else is
 said (those of `configs/mnist5k.flags`, found for UOTM with Ψ = kl: the others were not tuned),
 averaged generator (0.995), {flags["seeds"]} seeds (means ± standard deviations). Fixed before
-the first run. WGAN-GP: λ = 10, τ = 0. Scores: {flags["samples"]} samples against all images, by
-FID's formula, precision and recall in the features of a classifier of real digits (not FID);
-recognised: share that a second classifier gives a class with a probability above 0.8 (real
+the first run. WGAN-GP: λ = 10, τ = 0. S-JKO: {PHASES} phases, Ψ2 = kl, and h = 1/(2·τ·1024), so
+that each phase has the others' cost coefficient. Scores: {flags["samples"]} samples against all
+images, by FID's formula, precision and recall in the features of a classifier of real digits (not
+FID); recognised: share that a second classifier gives a class with a probability above 0.8 (real
 held-out digits: 88.7 %); the smallest class's share of the samples (10 % in the data). {part}."""
 
 
@@ -138,12 +150,7 @@ def _figure(curves: dict[str, list]):
 
 def main(argv=None) -> int:
     """Runs the experiment; 0, or 2 after one sentence on stderr."""
-    import sys
-
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    part = next((a.partition("=")[2] for a in arguments if a.startswith("--part=")), "methods")
-    name = f"images_{part}" if part in PARTS else "images"
-    return run(name, command, work, arguments)
+    return run("images", command, work, argv, lambda flags: f"images_{flags['part']}")
 
 
 if __name__ == "__main__":

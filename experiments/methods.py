@@ -1,40 +1,60 @@
-"""The methods that are compared: `UOTM` with other arguments, everything else alike."""
+"""The methods that are compared: a model with other arguments, everything else alike."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 
-from uotm_keras import UOTM, costs, networks, penalties, schedules
+from uotm_keras import SJKO, UOTM, costs, networks, penalties, schedules
 from uotm_keras.errors import unknown_name
 from uotm_keras.optimizers import Adam
 
 
 class Method(NamedTuple):
-    """A name for tables, and what the method changes, given τ and the number of iterations."""
+    """A name for tables, and what the method changes.
+
+    `arguments` are a function of τ, the number of iterations and the dimension; `model` is
+    the class that takes them.
+    """
 
     label: str
-    arguments: Callable[[float, int], dict]
+    arguments: Callable[[float, int, int], dict]
+    model: type[UOTM] = UOTM
 
 
-def _relaxed(source: str, target: str) -> Callable[[float, int], dict]:
-    return lambda tau, iterations: {
+def _relaxed(source: str, target: str) -> Callable[[float, int, int], dict]:
+    return lambda tau, iterations, dim: {
         "cost": costs.Quadratic(tau), "source_divergence": source, "target_divergence": target,
     }  # fmt: skip
 
 
-def _wgan_gp(tau: float, iterations: int) -> dict:
-    return _relaxed("balanced", "balanced")(0.0, iterations) | {
+def _wgan_gp(tau: float, iterations: int, dim: int) -> dict:
+    return _relaxed("balanced", "balanced")(0.0, iterations, dim) | {
         "gradient_penalty": penalties.WassersteinGP(10.0)
     }
 
 
-def _uotm_sd(tau: float, iterations: int) -> dict:
+def _uotm_sd(tau: float, iterations: int, dim: int) -> dict:
     # As published for CIFAR-10: α from 0.2 to 5 over the first three quarters.
     until = max(1, iterations * 3 // 4)
-    return _relaxed("softplus", "softplus")(tau, iterations) | {
+    return _relaxed("softplus", "softplus")(tau, iterations, dim) | {
         "divergence_schedule": schedules.LinearAlpha(0.2, 5.0, until)
     }
+
+
+PHASES = 5
+
+
+def sjko(tau: float, iterations: int, dim: int) -> dict:
+    """Arguments of S-JKO that make it comparable with the others.
+
+    Five equal phases share the iterations. Its cost is ‖T − T_old‖²/(2·h·dim), so that
+    h = 1/(2·τ·dim) gives each phase the others' coefficient, τ.
+    """
+    return {
+        "target_divergence": "kl", "step_size": 1.0 / (2.0 * tau * dim),
+        "phase_steps": max(1, iterations // PHASES),
+    }  # fmt: skip
 
 
 METHODS = {
@@ -43,6 +63,7 @@ METHODS = {
     "fixed_mu": Method("fixed-μ", _relaxed("balanced", "kl")),
     "uotm": Method("UOTM", _relaxed("kl", "kl")),
     "uotm_sd": Method("UOTM-SD", _uotm_sd),
+    "sjko": Method("S-JKO", sjko, SJKO),
 }
 
 
@@ -74,8 +95,9 @@ def build(
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
     keras.utils.set_random_seed(seed)
-    settings = {"gradient_penalty": None} | METHODS[name].arguments(tau, iterations)
-    model = UOTM(
+    method = METHODS[name]
+    settings = {"gradient_penalty": None} | method.arguments(tau, iterations, dim)
+    model = method.model(
         networks.ResMLPGenerator(dim, latent_dim, width, blocks=2, affine=True),
         networks.ResMLPPotential(dim, width, blocks=2),
         potential_steps=potential_steps,

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from experiments import clouds, methods
 from experiments.bound import numbers
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -39,19 +40,24 @@ def data_shares() -> np.ndarray:
     return np.maximum(np.diff(cdf), 1e-12)
 
 
+def shares(samples: np.ndarray) -> np.ndarray:
+    """The share of the samples in each bin."""
+    return np.histogram(samples, BINS)[0] / len(samples)
+
+
 def divergence(samples: np.ndarray) -> float:
     """D_KL(samples ‖ ν) over bins of 0.05; what lies outside counts into the outermost.
 
     Of n samples from ν itself it is about (bins − 1)/2n, the estimate's bias.
     """
     inside = np.clip(samples, BINS[0] + 1e-6, BINS[-1] - 1e-6)
-    share = np.histogram(inside, BINS)[0] / len(samples)
+    share = shares(inside)
     ratio = np.where(share > 0, share / data_shares(), 1.0)
     return float(np.sum(share * np.log(ratio)))
 
 
-def case(method: str, tau: float, seed: int, flags: dict) -> tuple[dict, np.ndarray]:
-    """One training; (its row, the samples)."""
+def case(method: str, tau: float, seed: int, flags: dict) -> dict:
+    """One training: its row, and shares of the bins for the picture."""
     x, y = (toy(name, seed=seed).points for name in ("mixture_1d_source", "mixture_1d"))
     model = methods.build(
         method, 1, tau, flags["iterations"], width=flags["width"], potential_steps=5, seed=seed
@@ -65,20 +71,23 @@ def case(method: str, tau: float, seed: int, flags: dict) -> tuple[dict, np.ndar
     name = methods.METHODS[method].label
     row = {"method": name, "tau": tau, "seed": seed, "kl": divergence(moved)}
     say(f"{method}, τ {tau:g}, seed {seed}: D_KL {row['kl']:.4f}, {times.wall:.0f} s")
-    return {**row, "wall": times.wall, "cpu": times.cpu}, moved
+    row |= {"wall": times.wall, "cpu": times.cpu}
+    return {"row": row, "shares": shares(moved) if seed == 0 else None}
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All methods, τ and seeds."""
     clouds.need_points(flags["points"], LEAST_POINTS, "points")
     runs, pictures = [], {}
     for tau in numbers(flags["taus"], "taus"):
         for method in flags["methods"]:
-            for seed in range(flags["seeds"]):
-                row, moved = case(method, tau, seed, flags)
-                runs.append(row)
-                if seed == 0:
-                    pictures[tau, row["method"]] = moved
+            for seed in cases.seeds:
+                found = cases.case((method, f"{tau:g}", seed), case, method, tau, seed, flags)
+                runs.append(found["row"])
+                if found["shares"]:
+                    pictures[tau, found["row"]["method"]] = np.array(found["shares"])
+    if cases.is_part:
+        return None
     summary = over_seeds(runs, ["tau", "method"])
     for row in summary:
         row["published"] = PUBLISHED.get((row["method"], row["tau"]))
@@ -112,8 +121,7 @@ def _figure(pictures):
     for row, tau in zip(axes, taus, strict=True):
         for i, (ax, name) in enumerate(zip(row, names, strict=True)):
             ax.fill_between(centres, data_shares() / width, color=GREY, alpha=0.4, linewidth=0)
-            share = np.histogram(pictures[tau, name], BINS)[0] / len(pictures[tau, name])
-            ax.plot(centres, share / width, color=COLOURS[i], linewidth=1.5)
+            ax.plot(centres, pictures[tau, name] / width, color=COLOURS[i], linewidth=1.5)
             ax.set_xlim(-4, 5)
             label(ax, "y" if row is axes[-1] else "", "density" if i == 0 else "",
                   f"{name}, τ = {tau:g}")  # fmt: skip

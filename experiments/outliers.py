@@ -7,6 +7,7 @@
 import numpy as np
 
 from experiments import clouds, methods
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -15,6 +16,7 @@ from uotm_keras.data.toys import toy
 
 LEAST_POINTS = 500
 """Of the data: fewer hold less than five outliers."""
+_SHOWN = 3_000
 BORDER = 0.0
 """Halfway between the data and the outliers."""
 
@@ -29,8 +31,8 @@ def command():
     return c
 
 
-def case(method: str, seed: int, flags: dict) -> tuple[dict, np.ndarray, np.ndarray]:
-    """One training; (its row, x, T(x, z))."""
+def case(method: str, seed: int, flags: dict) -> dict:
+    """One training: its row, and x and T(x, z) for the picture."""
     data = toy("outliers_1d", flags["data_points"], seed)
     model = methods.build(
         method, 1, flags["tau"], flags["iterations"], width=flags["width"],
@@ -54,19 +56,22 @@ def case(method: str, seed: int, flags: dict) -> tuple[dict, np.ndarray, np.ndar
         "mean": float(found.moved[~wrong].mean()), "deviation": float(found.moved[~wrong].std()),
     }  # fmt: skip
     say(f"{method}, seed {seed}: {row['generated']:.3f} % at the outliers, {times.wall:.0f} s")
-    return {**row, "wall": times.wall, "cpu": times.cpu}, x, found.moved
+    row |= {"wall": times.wall, "cpu": times.cpu}
+    return {"row": row, "points": [x[:_SHOWN], found.moved[:_SHOWN]] if seed == 0 else None}
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All methods and seeds."""
     clouds.need_points(flags["data_points"], LEAST_POINTS, "data_points")
     runs, pictures = [], []
     for method in flags["methods"]:
-        for seed in range(flags["seeds"]):
-            row, x, moved = case(method, seed, flags)
-            runs.append(row)
-            if seed == 0:
-                pictures.append((row["method"], x[:3000], moved[:3000]))
+        for seed in cases.seeds:
+            found = cases.case((method, seed), case, method, seed, flags)
+            runs.append(found["row"])
+            if found["points"]:
+                pictures.append((found["row"]["method"], *map(np.array, found["points"])))
+    if cases.is_part:
+        return None
     table = Table(
         {
             "method": ("method", ""), "data": ("outliers in the data, %", ".2f"),

@@ -7,6 +7,7 @@ Modes found, share of good samples and the exact W₂² to held-out data (UOTM-S
 import numpy as np
 
 from experiments import clouds, exact, methods, planar_sets
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, label, new_figure
 from experiments.results import Results, Table, over_seeds
@@ -22,6 +23,7 @@ TASKS = {
     "moons_to_spiral": ("moons", "spiral"),
 }
 LEAST_POINTS = 200
+_SHOWN = 2_000
 HELD_OUT = 1_000_000
 """Added to the seed of the data that is not trained on."""
 
@@ -37,8 +39,8 @@ def command():
     return c
 
 
-def case(task: str, method: str, seed: int, flags: dict) -> tuple[dict, np.ndarray]:
-    """One training; (its row, samples)."""
+def case(task: str, method: str, seed: int, flags: dict) -> dict:
+    """One training: its row, and samples for the picture."""
     source, target = TASKS[task]
     model = methods.build(
         method, 2, flags["tau"], flags["iterations"], width=flags["width"], seed=seed
@@ -57,7 +59,8 @@ def case(task: str, method: str, seed: int, flags: dict) -> tuple[dict, np.ndarr
         f"{task}, {method}, seed {seed}: {row['found']} modes, {row['good']:.1f} % good, "
         f"W₂² {row['w2']:.3f}, {times.wall:.0f} s"
     )
-    return {**row, "wall": times.wall, "cpu": times.cpu}, moved
+    row |= {"wall": times.wall, "cpu": times.cpu}
+    return {"row": row, "samples": moved[:_SHOWN] if seed == 0 else None}
 
 
 def score(target: str, samples: np.ndarray, seed: int, flags: dict) -> dict:
@@ -71,23 +74,25 @@ def score(target: str, samples: np.ndarray, seed: int, flags: dict) -> dict:
     }  # fmt: skip
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All tasks, methods and seeds."""
     clouds.need_points(flags["points"], LEAST_POINTS, "points")
     clouds.need_points(flags["transport_points"], LEAST_POINTS, "transport_points")
     runs, pictures = [], {}
     for task in flags["tasks"]:
-        for seed in range(flags["seeds"]):
+        for seed in cases.seeds:
             real = toy(TASKS[task][1], flags["points"], seed + 2 * HELD_OUT).points
             row = {"task": task, "method": "real data", "seed": seed}
             runs.append(row | score(TASKS[task][1], real, seed, flags))
         pictures[task, "real data"] = real
         for method in flags["methods"]:
-            for seed in range(flags["seeds"]):
-                row, moved = case(task, method, seed, flags)
-                runs.append(row)
-                if seed == 0:
-                    pictures[task, row["method"]] = moved
+            for seed in cases.seeds:
+                found = cases.case((task, method, seed), case, task, method, seed, flags)
+                runs.append(found["row"])
+                if found["samples"]:
+                    pictures[task, found["row"]["method"]] = np.array(found["samples"])
+    if cases.is_part:
+        return None
     columns = {
         "method": ("method", ""), "found": ("modes found", ".1f"), "modes": ("of", ".0f"),
         "good": ("good samples, %", ".1f"), "w2": ("W₂² to held-out data", ".3f"),
@@ -105,8 +110,10 @@ From N(0, I), or from moons, to toy data sets (`uotm_keras/data/toys.py`, 50 000
 on). All methods: the same networks with a latent of 2, {flags["iterations"]} iterations of a
 potential and a generator step, batches of {flags["batch_size"]}, Adam(0.9, 0.999) with rates of
 1e-3 that fall to 0, averaged generator, {flags["seeds"]} seeds (means ± standard deviations);
-τ = {flags["tau"]:g}, no penalty but WGAN-GP's (λ = 10, τ = 0). Fixed beforehand, the same for
-all, tuned for none. Good: within 3 deviations of a centre or of the arm, or inside a black
+τ = {flags["tau"]:g}, no penalty but WGAN-GP's (λ = 10, τ = 0). S-JKO has {methods.PHASES} equal
+phases, Ψ2 = kl, and h = 1/(2·τ·2), so that each phase has the others' cost coefficient; the rates
+fall over all phases together, as everywhere. Fixed beforehand, the same for all, tuned for none.
+Good: within 3 deviations of a centre or of the arm, or inside a black
 square, of {flags["points"]} samples. A mode (a twelfth of the arm, a square) is found where it has
 a quarter of its share or more. W₂²: exact, by `ot.emd2`, of {flags["transport_points"]} samples
 to as many held-out points; real data show what sampling alone leaves."""
@@ -122,8 +129,8 @@ def _figure(pictures):
     figure, axes = new_figure(len(tasks), len(names), width=2.2, height=2.2, sharex=True)
     for row, task in zip(axes, tasks, strict=True):
         for i, (ax, name) in enumerate(zip(row, names, strict=True)):
-            ax.plot(*pictures[task, "real data"][:2000].T, ".", markersize=1.5, color=GREY)
-            ax.plot(*pictures[task, name][:2000].T, ".", markersize=1.5, color=COLOURS[i])
+            ax.plot(*pictures[task, "real data"][:_SHOWN].T, ".", markersize=1.5, color=GREY)
+            ax.plot(*pictures[task, name][:_SHOWN].T, ".", markersize=1.5, color=COLOURS[i])
             ax.set(xlim=(-5.5, 5.5), ylim=(-5.5, 5.5), aspect="equal")
             label(
                 ax, "y₁" if row is axes[-1] else "",

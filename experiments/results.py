@@ -39,7 +39,11 @@ class Table:
 
 @dataclass
 class Results:
-    """What an experiment found: a page of text and tables, the single runs, a figure."""
+    """What an experiment found: a page of text and tables, the single runs, a figure.
+
+    `wall` and `cpu` are seconds of the command; where it took `reused` runs from commands
+    before it, `cpu` is that of all runs.
+    """
 
     title: str
     text: str
@@ -50,6 +54,7 @@ class Results:
     command: str = ""
     wall: float = 0.0
     cpu: float = 0.0
+    reused: int = 0
 
 
 def shown(value, fmt: str, deviation=None) -> str:
@@ -111,11 +116,21 @@ def write(outcome: Results, folder: str | os.PathLike, name: str) -> list[Path]:
         "```bash",
         outcome.command,
         "```",
-        f"in {_duration(outcome.wall)} ({_duration(outcome.cpu)} of CPU time) on {machine()}.",
+        _spent(outcome),
         "",
     ]
     write_text(paths[1], "\n".join(page))
     return paths
+
+
+def _spent(outcome: Results) -> str:
+    cpu = f"{_duration(outcome.cpu)} of CPU time"
+    if not outcome.reused:
+        return f"in {_duration(outcome.wall)} ({cpu}) on {machine()}."
+    return (
+        f"in {cpu} of all runs, on {machine()}. The last command took "
+        f"{_duration(outcome.wall)}: it found {outcome.reused} of the runs finished."
+    )
 
 
 def _csv(rows: list[dict]) -> str:

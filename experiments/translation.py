@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.svm import SVC
 
 from experiments import digit_images, exact
+from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import new_figure
 from experiments.results import Results, Table, over_seeds
@@ -62,7 +63,7 @@ class Classes:
         return self._model.predict(images.reshape(len(images), -1))
 
 
-def work(flags: dict) -> Results:
+def work(flags: dict, cases: Cases) -> Results | None:
     """All τ and seeds."""
     count = flags["samples"]
     if count < LEAST_SAMPLES:
@@ -84,29 +85,20 @@ def work(flags: dict) -> Results:
             count)]), "kept": 10.0},
     ]  # fmt: skip
     rows = {"thin": x[:_SHOWN], "exact plan": y[best][:_SHOWN]}
+    judges = classes, scorer, labels
     for tau in taus:
-        for seed in range(flags["seeds"]):
-            model = digit_images.build(
-                {"cost": costs.Quadratic(tau), "source": "data"},
-                flags["iterations"], flags["width"], seed,
-            )  # fmt: skip
-            batches = data.PairBatches(thin, bold, batch_size=flags["batch_size"], seed=seed)
-            times = digit_images.fit(model, batches, flags["iterations"])
-            moved = model.transport(x, np.zeros((count, model.latent_dim)), batch_size=500)
-            row = {
-                "how": f"UOTM, τ = {tau:g}", "seed": seed, "cost": _cost(x, moved),
-                "kept": 100 * float(np.mean(classes.of(moved) == labels)),
-                "distance": scorer.score(lambda m=moved: [m], (-1.0, 1.0))["metrics"]["fid"][
-                    "value"
-                ],
-            }  # fmt: skip
+        for seed in cases.seeds:
+            found = cases.case((f"{tau:g}", seed), _case, tau, seed, flags, thin, bold, judges)
+            row = found["row"]
             say(f"{row['how']}, seed {seed}: cost {row['cost']:.1f}, {row['kept']:.1f} % kept")
-            runs.append({**row, "wall": times.wall, "cpu": times.cpu})
-            if seed == 0:
-                rows[row["how"]] = moved[:_SHOWN]
+            runs.append(row)
+            if found["images"]:
+                rows[row["how"]] = np.array(found["images"])
+    if cases.is_part:
+        return None
     columns = {
         "how": ("map", ""), "cost": ("mean ‖x − T(x)‖²", ".1f"), "kept": ("class kept, %", ".1f"),
-        "distance": ("digit Fréchet distance to bold digits", ".2f"), "wall": ("s a run", ".0f"),
+        "distance": ("digit Fréchet distance to bold digits", ".2f"), "cpu": ("CPU s a run", ".0f"),
     }  # fmt: skip
     text = f"""
 From `mnist5k:thin` to `mnist5k:bold`: 2 500 digits with thinner and 2 500 others with bolder
@@ -121,6 +113,25 @@ a support-vector classifier of bold digits ({classes.accuracy:.1%} right on held
         _figure(rows),
         "Thin digits, what the exact discrete plan gives them, and what the maps do.",
     )  # fmt: skip
+
+
+def _case(tau: float, seed: int, flags: dict, thin, bold, judges) -> dict:
+    """One training: its row, and images for the picture."""
+    classes, scorer, labels = judges
+    model = digit_images.build(
+        {"cost": costs.Quadratic(tau), "source": "data"}, flags["iterations"], flags["width"], seed
+    )
+    batches = data.PairBatches(thin, bold, batch_size=flags["batch_size"], seed=seed)
+    times = digit_images.fit(model, batches, flags["iterations"])
+    x = thin.take(np.arange(flags["samples"]))
+    moved = model.transport(x, np.zeros((len(x), model.latent_dim)), batch_size=500)
+    scores = scorer.score(lambda: [moved], (-1.0, 1.0))["metrics"]
+    row = {
+        "how": f"UOTM, τ = {tau:g}", "seed": seed, "cost": _cost(x, moved),
+        "kept": 100 * float(np.mean(classes.of(moved) == labels)),
+        "distance": scores["fid"]["value"], "wall": times.wall, "cpu": times.cpu,
+    }  # fmt: skip
+    return {"row": row, "images": moved[:_SHOWN] if seed == 0 else None}
 
 
 def _cost(x: np.ndarray, moved: np.ndarray) -> float:

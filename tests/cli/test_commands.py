@@ -54,7 +54,7 @@ def test_importing_the_package_imports_little_beside_keras():
     assert "uotm_keras.cli" not in own and "uotm_keras.training" not in own
 
 
-@pytest.mark.parametrize("name", ["quickstart", "custom_divergence"])
+@pytest.mark.parametrize("name", ["quickstart", "custom_divergence", "custom_cost"])
 def test_example(name, tmp_path):
     done = run(str(ROOT / "examples" / f"{name}.py"), "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -2,11 +2,14 @@
 
 import functools
 import inspect
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from uotm_keras.cli import build, flags
+from uotm_keras.cli.train import main as train
 from uotm_keras.networks import NCSNpp
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +17,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 SHAPES = {
     "digits": (8, 8, 1),
     "mnist5k": (32, 32, 1),
+    "mnist5k:bold": (32, 32, 1),
     "tfds:cifar10": (32, 32, 3),
     "tfds:celeb_a_hq/256": (256, 256, 3),
     "folder:images": (64, 64, 3),
@@ -33,6 +37,8 @@ def test_all_are_there():
     variants = "all_pairs chi2 softplus fixed_mu otm wgan_gp uotm_sd small mnist_outliers"
     names = "digits mnist5k cifar10 folder celeba_hq_256".split()
     names += [f"cifar10_{name}" for name in variants.split()]
+    family = "translate uotm_sd uotm_sd_cosine uotm_sd_step sjko sjko_jsd"
+    names += [f"mnist5k_{name}" for name in family.split()]
     assert {path.stem for path in CONFIGS} >= set(names)
 
 
@@ -60,6 +66,45 @@ def test_config(path):
     header = path.read_text().split("\n\n")[0]
     assert f"python train.py --flagfile=configs/{path.name}" in header
     assert "Published" in header or "nothing published" in header
+
+
+@pytest.mark.parametrize(
+    "name", [path.stem for path in CONFIGS if path.stem.startswith("mnist5k_")]
+)
+def test_a_few_steps_of_the_family(name, tmp_path):
+    short = {
+        "run_dir": tmp_path / "run", "max_steps": 4, "log_every": 2, "checkpoint_every": 4,
+        "sample_every": 0, "batch_size": 8, "width": 8, "potential_width": 8, "grid_size": 2,
+        "num_workers": 0, "jko_phase_steps": 2, "alpha_until": 2,
+    }  # fmt: skip
+    given = [f"--{flag}={value}" for flag, value in short.items()]
+    assert train([f"--flagfile={ROOT}/configs/{name}.flags", *given]) == 0
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert logged[-1]["step"] == 4
+    for values in logged:
+        for key in ("potential_loss", "generator_loss", "cost"):
+            assert math.isfinite(values[key])
+    pictures = {path.name for path in (tmp_path / "run/samples").iterdir()}
+    assert ("source.png" in pictures) == (name == "mnist5k_translate")
+
+
+def test_the_family_s_settings():
+    sd = {kind: parsed(ROOT / f"configs/mnist5k_uotm_sd{kind}.flags")
+          for kind in ("", "_cosine", "_step")}  # fmt: skip
+    alphas = {kind: build._alpha(values) for kind, values in sd.items()}
+    for alpha in alphas.values():
+        assert float(alpha(0)) == pytest.approx(0.2)
+        assert float(alpha(9000)) == pytest.approx(5)
+    assert float(alphas[""](4500)) == pytest.approx(2.6)
+    assert float(alphas["_cosine"](2250)) == pytest.approx(0.2 + 2.4 * (1 - math.cos(math.pi / 4)))
+    assert [float(alphas["_step"](step)) for step in (4499, 4500)] == pytest.approx([0.2, 5])
+    plain = parsed(ROOT / "configs/mnist5k.flags")
+    for name, target in (("sjko", "kl"), ("sjko_jsd", "jsd")):
+        values = parsed(ROOT / f"configs/mnist5k_{name}.flags")
+        assert values["target_divergence"] == target
+        assert 1 / (2 * values["jko_step_size"] * 32 * 32) == pytest.approx(plain["tau"])
+        assert 5 * values["jko_phase_steps"] == values["max_steps"]
 
 
 def test_the_paper_s_cifar10():

@@ -310,3 +310,30 @@ def test_arrays_of_the_wrong_kind():
         ArraySource(np.zeros((2, 4, 4, 1)), "mine")
     with pytest.raises(InputError, match="shape"):
         PointSource(np.zeros(4), "mine")
+
+
+def test_noise_is_uniform_and_repeats_itself():
+    source = get("noise")
+    assert (len(source), source.shape) == (1000, (32, 32, 1))
+    images = source.take(np.arange(1000))
+    # Uniform on 256 bytes: mean 0, variance (256² − 1)/12 steps of 2/255 squared.
+    assert abs(images.mean()) < 5e-3
+    assert images.var() == pytest.approx((256**2 - 1) / 12 * (2 / 255) ** 2, rel=5e-3)
+    assert images.min() == -1 and images.max() == 1
+    neighbours = np.corrcoef(images[:, :-1].ravel(), images[:, 1:].ravel())[0, 1]
+    assert abs(neighbours) < 5e-3
+    np.testing.assert_array_equal(get("noise:7").take(np.arange(7)), images[:7])
+    assert get("noise", seed=1).fingerprint() != source.fingerprint()
+    assert get("noise:2", image_size=8, channels=3).shape == (8, 8, 3)
+
+
+def test_noise_contaminates():
+    mixed = get("digits", contaminate="noise:0.05")
+    assert len(mixed.outliers) == 90
+    junk = mixed.take(mixed.outliers)
+    assert junk.shape == (90, 8, 8, 1) and 0.5 < junk.std() < 0.65
+    with pytest.raises(InputError, match="fractions up to"):
+        get("digits", contaminate="noise:50:0.05")
+    for name in ("noise:0", "noise:-1", "noise:few"):
+        with pytest.raises(InputError, match="noise:"):
+            get(name)

@@ -164,6 +164,9 @@ def test_methods_differ_in_arguments_alone():
     assert isinstance(models["fixed_mu"].source_divergence, uk.divergences.Balanced)
     assert isinstance(models["fixed_mu"].target_divergence, uk.divergences.KL)
     assert float(models["uotm_sd"].divergence_schedule(75)) == pytest.approx(5.0)
+    # Each of its five phases has the others' cost, τ‖x − y‖².
+    assert isinstance(models["sjko"], uk.SJKO) and models["sjko"].phase_steps == 20
+    assert models["sjko"].cost.tau == pytest.approx(models["uotm"].cost.tau)
     with pytest.raises(uk.InputError, match="did you mean 'uotm_sd'"):
         methods.build("uotm_sg", 2, 0.1, 100, width=4)
 

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+import uotm_keras as uk
 from experiments import contamination, digit_images, exact, images, translation
 
 TINY = ["--iterations=2", "--seeds=1", "--width=4", "--batch_size=8"]
@@ -12,7 +13,9 @@ TINY = ["--iterations=2", "--seeds=1", "--width=4", "--batch_size=8"]
 
 def rows(folder, name) -> list[dict]:
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert f"python -m experiments.{name.partition('_')[0]}" in (folder / f"{name}.md").read_text()
+    page = (folder / f"{name}.md").read_text()
+    assert f"\npython -m experiments.{name.partition('_')[0]} --iterations=2 " in page
+    assert "CPU s a run" in page and "| s a run" not in page
     with open(folder / f"{name}.csv") as file:
         return list(csv.DictReader(file))
 
@@ -28,10 +31,16 @@ def test_images(tmp_path, monkeypatch):
 
 def test_settings():
     assert {part: len(images.settings(part, 100)) for part in images.PARTS} == {
-        "methods": 5, "divergences": 16, "tau": 6, "r1": 6,
+        "methods": 6, "divergences": 16, "tau": 6, "r1": 6,
     }  # fmt: skip
     for arguments in images.settings("divergences", 100).values():
         digit_images.build(arguments, 100, 4, 0)
+
+
+def test_s_jko_costs_what_the_others_do():
+    model = digit_images.build(images.settings("methods", 100)["S-JKO"], 100, 4, 0)
+    assert isinstance(model, uk.SJKO) and model.phase_steps == 20
+    assert model.cost.tau == pytest.approx(digit_images.TAU)
 
 
 def test_contamination(tmp_path):
@@ -39,6 +48,23 @@ def test_contamination(tmp_path):
     assert contamination.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
     (row,) = rows(tmp_path, "contamination")
     assert 0 <= float(row["auroc"]) <= 1 and 0 <= float(row["share"]) <= 100
+
+
+def test_clean_data_are_trained_on_once_for_all_kinds(tmp_path):
+    arguments = ["--methods=otm", "--kinds=inverted,noise", "--percent=0", "--samples=500"]
+    assert contamination.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
+    first, second = rows(tmp_path, "contamination")
+    assert (first["kind"], second["kind"]) == ("inverted", "noise")
+    assert first["distance"] == second["distance"]
+    (kept,) = (tmp_path / ".cases/contamination").iterdir()
+    assert kept.name.startswith("clean_otm_0-")
+
+
+def test_the_judge_knows_noise():
+    clean = uk.data.get("mnist5k").take(np.arange(300))
+    noise = uk.data.get("noise").take(np.arange(300))
+    judge = contamination.Judge(clean, noise)
+    assert judge.errors == (0.0, 0.0) and judge.share(noise) == 1.0
 
 
 def test_the_judge_tells_black_from_white():

@@ -9,6 +9,7 @@ decoding.py        threads and memory of the sources that decode
 contamination.py   outliers after the clean examples
 batches.py         batch k as a function of (seed, k); the stream for fit
 augmentations.py   flips, KerasCV layers by name
+noise.py           images of uniform noise
 pixels.py          bytes and [-1, 1], sizes, channels
 """
 

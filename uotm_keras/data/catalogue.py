@@ -6,6 +6,7 @@ from pathlib import Path
 from uotm_keras.data import embedded
 from uotm_keras.data.contamination import ContaminatedSource, parse_contamination
 from uotm_keras.data.folder import FolderSource
+from uotm_keras.data.noise import noise
 from uotm_keras.data.npz import npz
 from uotm_keras.data.pixels import check_channels, check_size
 from uotm_keras.data.source import Source
@@ -22,6 +23,7 @@ NAMES = (
     "npz:PATH",
     "tfds:NAME",
     *(f"toy:{name}" for name in TOYS),
+    "noise",
 )
 
 
@@ -49,6 +51,7 @@ def get(
     | folder:PATH | PNG, JPEG and WebP files, searched recursively |
     | npz:PATH | uint8 images, or float points, of a NumPy file |
     | toy:NAME, toy:NAME:COUNT | a toy distribution, see `toy` |
+    | noise, noise:COUNT | 1 000, or COUNT, images of uniform noise, to contaminate with |
 
     Args:
         name: as above.
@@ -57,7 +60,7 @@ def get(
         channels: 1 or 3: RGB is mixed to grey, grey repeated to RGB; None keeps them.
         data_dir: TFDS's folder, and where relative PATHs begin.
         split: of a TFDS set; the others have "train" alone.
-        seed: of the sample of a toy distribution.
+        seed: of the sample of a toy distribution, and of noise.
         contaminate: SOURCE:FRACTION: the first FRACTION · N examples of SOURCE (any name
             as above, brought to the same size and channels) follow the N clean ones.
         index_path: JSON file in which a folder's headers are kept for the next start.
@@ -97,7 +100,9 @@ def _open(name, image_size, channels, data_dir, split, seed, index_path) -> Sour
     kind, colon, rest = name.partition(":")
     if kind == "tfds" and rest:
         return TFDSSource(rest, image_size, channels, data_dir, split)
-    if name not in _EMBEDDED and not (kind in (*_EMBEDDED, "folder", "npz", "toy") and rest):
+    if name not in (*_EMBEDDED, "noise") and not (
+        kind in (*_EMBEDDED, "folder", "npz", "toy", "noise") and rest
+    ):
         if not colon and os.path.isdir(name):
             raise InputError(f"data set {name!r} is a folder: accepted is folder:{name}.")
         raise unknown_name("data set", name, [*NAMES, "tfds:cifar10", "tfds:celeb_a_hq/256"])
@@ -107,6 +112,8 @@ def _open(name, image_size, channels, data_dir, split, seed, index_path) -> Sour
         return FolderSource(_under(data_dir, rest), image_size, channels, index_path)
     if kind == "npz":
         return npz(_under(data_dir, rest), image_size, channels)
+    if kind == "noise":
+        return noise(image_size, channels, _count(name, rest), seed)
     if kind == "toy":
         if image_size is not None or channels is not None:
             raise InputError(f"{name} holds points: image_size and channels are for images.")
@@ -127,6 +134,6 @@ def _count(name: str, text: str) -> int | None:
         return int(text)
     except ValueError:
         raise InputError(
-            f"{name}: accepted after the toy's name is a number of points, such as "
-            "toy:spiral:10000."
+            f"{name}: accepted after the name is a number of points or images, such as "
+            "toy:spiral:10000 or noise:500."
         ) from None
