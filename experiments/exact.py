@@ -50,3 +50,37 @@ def kl(r: np.ndarray, p: np.ndarray) -> float:
     """Σ r log(r/p) − r + p, with 0 log 0 = 0."""
     ratio = np.where(r > 0, r / p, 1.0)
     return float(np.sum(r * np.log(ratio) - r + p))
+
+
+def relaxed_plan(p: np.ndarray, q: np.ndarray, cost: np.ndarray, source_is_fixed: bool):
+    """The plan of KL-unbalanced transport between two weightings, without entropy.
+
+    Args:
+        p, q: weights (n,) and (m,), positive, with sum 1.
+        cost: (n, m).
+        source_is_fixed: whether the plan's first marginal is p itself; else both are relaxed.
+
+    Returns:
+        The plan (n, m), and by how much it may be above the optimum (its duality gap).
+    """
+    ot = _pot()
+    if not source_is_fixed:
+        plan = ot.unbalanced.mm_unbalanced(
+            p, q, cost, reg_m=1.0, div="kl", numItermax=100_000, stopThr=1e-13
+        )
+        column = plan.sum(0)
+        g = -np.log(np.maximum(column / q, 1e-300))
+        f = (cost - g).min(1)
+        value = np.sum(plan * cost) + kl(plan.sum(1), p) + kl(column, q)
+        return plan, float(value - p @ -np.expm1(-f) - q @ -np.expm1(-g))
+    # The least of OT(p, r) + KL(r | q) over r, by mirror descent along OT's dual potential.
+    r = q.copy()
+    for _ in range(400):
+        plan, log = ot.emd(p, r, cost, log=True)
+        g = log["v"] - r @ log["v"]  # the sum of r stays 1
+        r = r**0.5 * (q * np.exp(-g)) ** 0.5
+        r /= r.sum()
+    plan, log = ot.emd(p, r, cost, log=True)
+    g = -np.log(r / q)
+    f = (cost - g).min(1)
+    return plan, float(np.sum(plan * cost) + kl(r, q) - p @ f - q @ -np.expm1(-g))

@@ -1,13 +1,12 @@
 """A headless Chromium for the tests of pages.
 
 Where there is none they are skipped, unless UOTM_KERAS_BROWSER=required says that this is a
-failure. What is shown does not depend on the backend: one of them will do.
+failure.
 """
 
 import os
 import shutil
 
-import keras
 import pytest
 
 OPTIONS = (
@@ -23,13 +22,7 @@ def _absent(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def one_backend():
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("pages are tested on one backend, tensorflow")
-
-
-@pytest.fixture(scope="session")
-def browser(one_backend, tmp_path_factory):
+def browser(tmp_path_factory):
     """A Selenium driver that records the console and the network."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.one_backend
+
 FLAGS = {
     "dataset": "digits", "contaminate": "mnist5k:0.05", "batch_size": 32, "grid_size": 3,
     "generator": "resmlp", "width": 8, "blocks": 1, "latent_dim": 3,
@@ -20,7 +22,7 @@ FLAGS = {
 
 
 @pytest.fixture(scope="session")
-def run(one_backend, tmp_path_factory):
+def run(tmp_path_factory):
     """The folder of a run that train.py has just made."""
     from uotm_keras.cli.train import main
 

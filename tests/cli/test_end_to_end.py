@@ -11,6 +11,8 @@ from bare_environment import BareEnvironment
 from uotm_keras.cli import export, generate, outliers
 from uotm_keras.cli.train import main as train
 
+pytestmark = pytest.mark.one_backend
+
 SAMPLE = """
 import sys, numpy as np, tensorflow as tf
 sample = tf.saved_model.load(sys.argv[1]).signatures["sample"]

@@ -80,6 +80,19 @@ class TestRunDirectory:
         assert tiny.train(max_steps=3, residual="on", **flags) == 0
         assert (tiny.folder / "samples/source.png").exists()
 
+    def test_transported_images_stand_beside_what_they_were(self, tiny):
+        flags = {"dataset": "digits", "source_dataset": "digits:inverted", "grid_size": 5}
+        assert tiny.train(max_steps=2, **flags) == 0
+        source, pairs = (
+            np.asarray(Image.open(tiny.folder / f"samples/{name}.png"))
+            for name in ("source", "step_000002")
+        )
+        assert source.shape == (100, 250) and pairs.shape == (250, 200)  # 10 of 50 × 50 each
+        tiles = pairs.reshape(5, 50, 4, 50).swapaxes(1, 2).reshape(20, 50, 50)
+        before = source.reshape(2, 50, 5, 50).swapaxes(1, 2).reshape(10, 50, 50)
+        np.testing.assert_array_equal(tiles[::2], before)
+        assert not (tiles[1::2] == before).all()
+
 
 class TestGoingOn:
     def test_a_finished_run_says_so(self, finished, capsys):

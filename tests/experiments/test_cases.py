@@ -11,6 +11,8 @@ from experiments.cases import Cases
 from experiments.command import new_command, run
 from experiments.results import Results, Table, over_seeds
 
+pytestmark = pytest.mark.one_backend
+
 FLAGS = {"seeds": 3, "only_seeds": [], "fresh": "off", "iterations": 5}
 
 

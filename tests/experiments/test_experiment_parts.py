@@ -70,6 +70,7 @@ def test_readings_at_the_optimum_are_the_closed_form():
     assert wrong["covariance"] == pytest.approx(50, abs=2)
 
 
+@pytest.mark.one_backend
 def test_recommended_setting_finds_a_map():
     a, A, b, B = gaussians.pair(2, 0)
     optimum = oracles.gaussian_ot(a, A, b, B)
@@ -83,6 +84,17 @@ def test_recommended_setting_finds_a_map():
     identity = clouds.l2_uvp(x, optimum.map(x), np.trace(B))
     trained = clouds.l2_uvp(clouds.transport(model, x), optimum.map(x), np.trace(B))
     assert trained < 2 < 20 < identity
+
+
+@pytest.mark.parametrize("source_is_fixed", [True, False])
+def test_relaxed_plans_are_optimal(source_is_fixed):
+    rng = np.random.default_rng(0)
+    p, q = (rng.dirichlet(np.ones(n)) for n in (30, 20))
+    cost = np.square(rng.normal(size=(30, 1)) - rng.normal(1, 1, size=20))
+    plan, gap = exact.relaxed_plan(p, q, cost, source_is_fixed)
+    assert 0 <= gap + 1e-9 < 1e-4
+    assert np.allclose(plan.sum(1), p, atol=1e-9) == source_is_fixed
+    assert exact.kl(plan.sum(0), q) > 0.01
 
 
 def test_training_repeats_itself():

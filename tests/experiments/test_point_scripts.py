@@ -8,6 +8,8 @@ import pytest
 
 from experiments import benchmark_pair, bound, discrete, gaussians, mixture, outliers, planar
 
+pytestmark = pytest.mark.one_backend
+
 TINY = ["--iterations=2", "--width=4", "--batch_size=8", "--seeds=1"]
 SCRIPTS = {
     "gaussians": (gaussians, ["--dims=2", "--points=2000"], 2, "uvp"),
@@ -15,7 +17,9 @@ SCRIPTS = {
     "discrete": (
         discrete, ["--pairs=moons:spiral", "--points=30", "--solver_iterations=50"], 1, "value",
     ),
-    "outliers": (outliers, ["--methods=uotm,sjko", "--points=2000"], 2, "generated"),
+    "outliers": (
+        outliers, ["--methods=uotm,sjko", "--places=behind", "--points=2000"], 2, "generated",
+    ),
     "mixture": (mixture, ["--methods=otm,sjko", "--taus=0.1", "--points=10000"], 2, "kl"),
     "planar": (
         planar,

@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import uotm_keras as uk
+from uotm_keras.networks import layers
 
 SHAPES = json.loads(
     (Path(__file__).parents[1] / "golden/released_state_dict_shapes.json").read_text()
@@ -52,6 +54,22 @@ def tiny_generator(**arguments):
         (16, 16, 3), base_channels=8, channel_multipliers=(1, 2), num_res_blocks=1,
         attention_resolutions=(8,), latent_dim=4, style_dim=8, mapping_layers=1, **arguments,
     )  # fmt: skip
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch has no symbolic tensors")
+def test_networks_are_made_without_being_run(monkeypatch):
+    """Keras runs a layer on real tensors of 83 images where its shapes cannot be had else."""
+    devices, normalise = [], layers.group_normalise
+
+    def recorded(x, *arguments):
+        devices.append(x.device.type)
+        return normalise(x, *arguments)
+
+    monkeypatch.setattr(layers, "group_normalise", recorded)
+    generator = tiny_generator()
+    assert "cpu" not in devices and "cuda" not in devices
+    generator([ops.zeros((2, *input.shape[1:])) for input in generator.inputs])
+    assert "cpu" in devices or "cuda" in devices
 
 
 NETWORKS = {

@@ -24,7 +24,7 @@ from uotm_keras.objective import costs, penalties, schedules
 from uotm_keras.optimizers import Adam
 from uotm_keras.sjko import SJKO
 from uotm_keras.training.run_directory import RunDirectory
-from uotm_keras.training.sample_grids import save_picture
+from uotm_keras.training.sample_grids import save_picture, side_by_side
 from uotm_keras.uotm import UOTM
 
 _POINTS_SHOWN = 2000
@@ -223,30 +223,35 @@ def _rate(flags: Mapping, name: str, steps_per_epoch: int):
 def sample_saver(flags: Mapping, data: Data, directory: RunDirectory):
     """A function of (model, step) that writes `samples/step_NNNNNN.png`: always of the same noise.
 
-    It also writes `samples/real.png`, and `samples/source.png` where there is a source.
+    It also writes `samples/real.png`, and `samples/source.png` where there is a source. Samples
+    stand beside the images that they were made from, if these are as large.
     """
     columns = flags["grid_size"]
     count = columns**2 if data.target.is_images else _POINTS_SHOWN
 
-    def some(source) -> np.ndarray:
+    def some(source, count: int) -> np.ndarray:
         rng = np.random.default_rng(flags["seed"])
         return source.take(rng.permutation(len(source))[:count])
 
-    real = some(data.target)
+    real = some(data.target, count)
     save_picture(real, directory.samples / "real.png", columns)
     axes_of = None if data.target.is_images else real
-    sources = None
+    sources, paired = None, False
     if data.source is not None:
-        sources = some(data.source)
+        paired = data.target.is_images and data.source.shape == data.target.shape
+        sources = some(data.source, columns * max(1, columns // 2) if paired else count)
         save_picture(sources, directory.samples / "source.png", columns)
 
     def save(model: UOTM, step: int) -> None:
+        width = columns
         if sources is None:
-            samples = model.generate(count, seed=flags["seed"])
+            shown = model.generate(count, seed=flags["seed"])
         else:
             keys = [(flags["seed"], i) for i in range(len(sources))]
             (latent,) = sample_noise(keys, (model.latent_dim or 0,))
-            samples = model.transport(sources, latent)
-        save_picture(samples, directory.samples / f"step_{step:06d}.png", columns, axes_of)
+            shown = model.transport(sources, latent)
+            if paired:
+                shown, width = side_by_side(sources, shown, columns)
+        save_picture(shown, directory.samples / f"step_{step:06d}.png", width, axes_of)
 
     return save

@@ -55,7 +55,7 @@ def write_results(batches: Iterator[Batch], out: Path, columns: int) -> None:
     if out.suffix == ".npz":
         _write_npz(names, samples, before, out)
         return
-    from uotm_keras.training.sample_grids import save_picture
+    from uotm_keras.training.sample_grids import save_picture, side_by_side
 
     if before is not None and samples.ndim == 4:
         if before.shape != samples.shape:
@@ -63,8 +63,7 @@ def write_results(batches: Iterator[Batch], out: Path, columns: int) -> None:
                 f"flag --out={out}: examples of shape {before.shape[1:]} and samples of "
                 f"{samples.shape[1:]} share no grid; accepted are a folder and an .npz."
             )
-        samples = np.stack([before, samples], 1).reshape(-1, *samples.shape[1:])
-        columns = max(2, columns - columns % 2)  # a pair stays in its row
+        samples, columns = side_by_side(before, samples, columns)
     save_picture(samples, out, columns)
 
 

@@ -167,6 +167,9 @@ class GroupNorm(layers.Layer):
         scale, shift = (ops.cast(w, "float32")[None] for w in (self.scale, self.shift))
         return group_normalise(x, scale, shift)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class AdaptiveGroupNorm(layers.Layer):
@@ -230,6 +233,9 @@ class SelfAttention(layers.Layer):
         weights = ops.softmax(ops.cast(scores, "float32") * (channels**-0.5))
         h = self.output_projection(ops.matmul(ops.cast(weights, value.dtype), value))
         return (x + ops.reshape(h, (-1, height, width, channels))) * INVERSE_SQRT_2
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

@@ -37,6 +37,12 @@ def save_picture(
         )
 
 
+def side_by_side(before: np.ndarray, after: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
+    """Pairs (n, H, W, C) as 2n images of a grid, and its columns, so that none is split."""
+    images = np.stack([before, after], 1).reshape(-1, *after.shape[1:])
+    return images, max(2, columns - columns % 2)
+
+
 def image_grid(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
     """Images (n, H, W, C) in [−1, 1] side by side: uint8 (rows·(H + gap), columns·(W + gap), C).
 
