@@ -269,6 +269,8 @@ BAD = [
     (["--run_dir=RUN", "--reference=mnist5"], "did you mean 'mnist5k'"),
     (["--run_dir=RUN", "--reference=mnist5k"], "8×8 pixels and the images of the reference"),
     (["--run_dir=RUN", "--reference=toy:moons"], "points"),
+    (["--run_dir=RUN", "--reference=digits:invert"], "did you mean 'inverted'"),
+    (["--run_dir=RUN", "--reference=mnist5k:bold"], "8×8 pixels and the images of the reference"),
     (["--run_dir=RUN", "--output=/dev/null/x.json"], "--output=/dev/null/x.json"),
     (["--run_dir=RUN", "--output=RUN"], "cannot be written"),
     (["--run_dir=RUN", "--metrics=fid"], "put it into"),

@@ -156,7 +156,8 @@ def _scores(c: Command) -> None:
 def _data(c: Command) -> None:
     c.group("Data")
     c.add(
-        "dataset", Text("digits, mnist5k, tfds:NAME, folder:PATH, npz:PATH or toy:NAME"), None,
+        "dataset",
+        Text("digits, mnist5k, tfds:NAME, folder:PATH, npz:PATH, toy:NAME or noise"), None,
         "What to learn. digits and mnist5k come with the installation. Needed.",
     )  # fmt: skip
     c.add(

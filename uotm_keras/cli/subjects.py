@@ -196,7 +196,7 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def _open(name: str, chosen: Mapping) -> tuple[Real, tuple[int, ...] | None]:
     """The reference of that name, and the shape of its images where it has any."""
     kind, colon, _ = name.partition(":")
-    if name in EMBEDDED or (colon and kind in _KINDS):
+    if kind in EMBEDDED or (colon and kind in _KINDS):
         source = data.get(
             name,
             image_size=chosen.get("image_size") or None,
