@@ -123,7 +123,7 @@ def _figure(pictures):
             ax.fill_between(centres, data_shares() / width, color=GREY, alpha=0.4, linewidth=0)
             ax.plot(centres, pictures[tau, name] / width, color=COLOURS[i], linewidth=1.5)
             ax.set_xlim(-4, 5)
-            label(ax, "y" if row is axes[-1] else "", "density" if i == 0 else "",
+            label(ax, "y" if tau == taus[-1] else "", "density" if i == 0 else "",
                   f"{name}, τ = {tau:g}")  # fmt: skip
     return figure
 

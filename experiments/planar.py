@@ -133,8 +133,8 @@ def _figure(pictures):
             ax.plot(*pictures[task, name][:_SHOWN].T, ".", markersize=1.5, color=COLOURS[i])
             ax.set(xlim=(-5.5, 5.5), ylim=(-5.5, 5.5), aspect="equal")
             label(
-                ax, "y₁" if row is axes[-1] else "",
-                f"{task.replace('_', ' ')}\ny₂" if i == 0 else "", name if row is axes[0] else "",
+                ax, "y₁" if task == tasks[-1] else "",
+                f"{task.replace('_', ' ')}\ny₂" if i == 0 else "", name if task == tasks[0] else "",
             )  # fmt: skip
     return figure
 
