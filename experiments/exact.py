@@ -31,57 +31,51 @@ def matching(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def unbalanced_plan(
     x: np.ndarray, y: np.ndarray, tau: float, iterations: int = 200_000
 ) -> tuple[np.ndarray, float]:
-    """The plan of KL-unbalanced transport without entropy, and the optimum.
-
-    By `ot.unbalanced.mm_unbalanced` (Chapel et al. 2021), with weights 1/n on both sides.
-    """
-    ot = _pot()
+    """The plan of KL-unbalanced transport between clouds of equal weights, and the optimum."""
     p, q = (np.full(len(cloud), 1 / len(cloud)) for cloud in (x, y))
-    cost = tau * ot.dist(np.asarray(x, float), np.asarray(y, float))
-    plan = ot.unbalanced.mm_unbalanced(
-        p, q, cost, reg_m=1.0, div="kl", numItermax=iterations, stopThr=1e-12
-    )
-    value = float(np.sum(plan * cost))
-    value += kl(plan.sum(1), p) + kl(plan.sum(0), q)
-    return plan, value
+    cost = tau * _pot().dist(np.asarray(x, float), np.asarray(y, float))
+    return relaxed_plan(p, q, cost, False, iterations)[:2]
+
+
+def relaxed_plan(
+    p: np.ndarray, q: np.ndarray, cost: np.ndarray, source_is_fixed: bool, iterations: int = 20_000
+) -> tuple[np.ndarray, float, float]:
+    """The plan of KL-unbalanced transport between two weightings, without entropy.
+
+    By `ot.unbalanced.mm_unbalanced` (Chapel et al. 2021); with a fixed source by mirror descent.
+
+    Args:
+        p, q: weights (n,) and (m,), positive, with sum 1.
+        cost: (n, m).
+        source_is_fixed: whether the plan's first marginal is p itself; else both are relaxed.
+        iterations: of either.
+
+    Returns:
+        The plan (n, m), its value, and by how much that may be above the optimum.
+    """
+    if source_is_fixed:
+        # With this step the objective, relatively 1-smooth to KL, never rises.
+        plan, kernel = p[:, None] * q, np.exp(-cost)
+        for _ in range(iterations):
+            plan *= kernel * (q / plan.sum(0))
+            plan *= (p / plan.sum(1))[:, None]
+    else:
+        plan = _pot().unbalanced.mm_unbalanced(
+            p, q, cost, reg_m=1.0, div="kl", numItermax=iterations, stopThr=1e-12
+        )
+    row, column = plan.sum(1), plan.sum(0)
+    value = float(np.sum(plan * cost) + kl(column, q))
+    # The dual's value at the potentials that the second marginal gives.
+    g = -np.log(np.maximum(column / q, 1e-300))
+    f = (cost - g).min(1)
+    dual = q @ -np.expm1(-g)
+    if source_is_fixed:
+        return plan, value, float(value - dual - p @ f)
+    value += kl(row, p)
+    return plan, value, float(value - dual - p @ -np.expm1(-f))
 
 
 def kl(r: np.ndarray, p: np.ndarray) -> float:
     """Σ r log(r/p) − r + p, with 0 log 0 = 0."""
     ratio = np.where(r > 0, r / p, 1.0)
     return float(np.sum(r * np.log(ratio) - r + p))
-
-
-def relaxed_plan(
-    p: np.ndarray, q: np.ndarray, cost: np.ndarray, source_is_fixed: bool, iterations: int = 20_000
-) -> tuple[np.ndarray, float]:
-    """The plan of KL-unbalanced transport between two weightings, without entropy.
-
-    Args:
-        p, q: weights (n,) and (m,), positive, with sum 1.
-        cost: (n, m).
-        source_is_fixed: whether the plan's first marginal is p itself; else both are relaxed.
-        iterations: of `ot.unbalanced.mm_unbalanced`, or of the steps below.
-
-    Returns:
-        The plan (n, m), and by how much it may be above the optimum (its duality gap).
-    """
-    ot = _pot()
-    if not source_is_fixed:
-        plan = ot.unbalanced.mm_unbalanced(
-            p, q, cost, reg_m=1.0, div="kl", numItermax=iterations, stopThr=1e-13
-        )
-        column = plan.sum(0)
-        g = -np.log(np.maximum(column / q, 1e-300))
-        f = (cost - g).min(1)
-        value = np.sum(plan * cost) + kl(plan.sum(1), p) + kl(column, q)
-        return plan, float(value - p @ -np.expm1(-f) - q @ -np.expm1(-g))
-    # Mirror descent by KL: with this step the objective never rises, which is relatively 1-smooth.
-    plan, kernel = p[:, None] * q, np.exp(-cost)
-    for _ in range(iterations):
-        plan *= kernel * (q / plan.sum(0))
-        plan *= (p / plan.sum(1))[:, None]
-    r = plan.sum(0)
-    g = -np.log(np.maximum(r / q, 1e-300))
-    f = (cost - g).min(1)
-    return plan, float(np.sum(plan * cost) + kl(r, q) - p @ f - q @ -np.expm1(-g))

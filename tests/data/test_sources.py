@@ -96,7 +96,8 @@ def test_fingerprint_follows_the_content():
         ("cifar10", "did you mean 'tfds:cifar10'"),
         ("toy:8gausians", "did you mean '8gaussians'"),
         ("toy:spiral:many", "number of points"),
-        ("toy:spiral:0", "at least 1"),
+        ("toy:spiral:0", "from 1 to"),
+        ("toy:spiral:999999999999", "from 1 to"),
         ("tfds:", "unknown data set"),
         ("", "unknown data set"),
     ],
@@ -334,6 +335,6 @@ def test_noise_contaminates():
     assert junk.shape == (90, 8, 8, 1) and 0.5 < junk.std() < 0.65
     with pytest.raises(InputError, match="fractions up to"):
         get("digits", contaminate="noise:50:0.05")
-    for name in ("noise:0", "noise:-1", "noise:few"):
+    for name in ("noise:0", "noise:-1", "noise:few", "noise:99999999999999"):
         with pytest.raises(InputError, match="noise:"):
             get(name)

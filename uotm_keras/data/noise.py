@@ -7,7 +7,7 @@ from uotm_keras.errors import InputError
 
 __all__ = ["noise"]
 
-COUNT, SIZE = 1_000, 32
+COUNT, MOST, SIZE = 1_000, 1_000_000, 32
 
 
 def noise(
@@ -23,16 +23,16 @@ def noise(
     Args:
         image_size: side in pixels; None is 32.
         channels: 1 or 3, independent of each other; None is 1.
-        count: number of images; None is 1 000. The first ones of one seed and shape do not
-            depend on it.
+        count: number of images, 1 to 1 000 000; None is 1 000. The first ones of one seed and
+            shape do not depend on it.
         seed: of the sample.
 
     Raises:
-        InputError: fewer than one image, or a negative seed.
+        InputError: fewer than one image or more than a million, or a negative seed.
     """
     count = COUNT if count is None else count
-    if count < 1:
-        raise InputError(f"noise:{count}: accepted is a count of at least 1 image.")
+    if not 1 <= count <= MOST:
+        raise InputError(f"noise:{count}: accepted is a count from 1 to {MOST} images.")
     if seed < 0:
         raise InputError(f"seed={seed}: accepted is a whole number, at least 0.")
     size = image_size or SIZE

@@ -81,6 +81,8 @@ _DRAWS: dict[str, tuple[Callable, int]] = {
     "moons": (_moons, _TWO_D),
 }
 TOYS = tuple(_DRAWS)
+MOST = 100_000_000
+"""Points of a sample."""
 
 
 def toy(name: str, count: int | None = None, seed: int = 0) -> PointSource:
@@ -97,7 +99,7 @@ def toy(name: str, count: int | None = None, seed: int = 0) -> PointSource:
 
     Args:
         name: one of `TOYS`.
-        count: number of points; default 4 000 in 1-D, 50 000 in 2-D.
+        count: number of points, 1 to 100 000 000; default 4 000 in 1-D, 50 000 in 2-D.
         seed: of the sample.
 
     Returns:
@@ -107,8 +109,8 @@ def toy(name: str, count: int | None = None, seed: int = 0) -> PointSource:
         raise unknown_name("toy", name, TOYS)
     draw, default = _DRAWS[name]
     count = default if count is None else count
-    if count < 1:
-        raise InputError(f"toy:{name}:{count}: accepted is a count of at least 1 point.")
+    if not 1 <= count <= MOST:
+        raise InputError(f"toy:{name}:{count}: accepted is a count from 1 to {MOST} points.")
     if seed < 0:
         raise InputError(f"seed={seed}: accepted is a whole number, at least 0.")
     # Named by its letters too, so that source and target of one seed are independent.
