@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -119,6 +120,22 @@ def test_onnx_gives_the_average_generators_images(tmp_path, onnxruntime_alone):
     served = load_exported(folder)
     np.testing.assert_allclose(served.call(SOURCE, LATENT), ours, atol=1e-5)
     assert served.source_shape == (8, 8, 1) and served.latent_dim == 3 and served.gaussian
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_onnx_of_a_mixed_model_computes_in_float32(tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = make()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.export(tmp_path / "exported", format="onnx")
+    same = make()
+    same.ema_generator.set_weights(mixed.ema_generator.get_weights())
+    served = load_exported(tmp_path / "exported").call(SOURCE, LATENT)
+    assert served.dtype == np.float32
+    np.testing.assert_allclose(served, same.transport(SOURCE, LATENT), atol=1e-5)
+    assert np.abs(served - mixed.transport(SOURCE, LATENT)).max() > 1e-5
 
 
 def test_a_map_of_points_without_a_latent(tmp_path, onnxruntime_alone):

@@ -291,6 +291,15 @@ def test_training_goes_on_after_overflows(player, other, tmp_path):
     assert _state(getattr(again, f"{other}_optimizer")) == theirs
 
 
+def test_a_loss_scale_grows_after_finite_gradients():
+    model = make("mixed_float16")
+    assert model.potential_optimizer.dynamic_growth_steps == 2000
+    model.potential_optimizer.dynamic_growth_steps = 4
+    model.fit(batch(16 * 9), batch_size=16, verbose=0)
+    assert _state(model.potential_optimizer) == {"scale": 2.0**17, "updates": 9}
+    assert _state(model.generator_optimizer) == {"scale": 2.0**15, "updates": 9}
+
+
 # --- a short run ----------------------------------------------------------------------------
 
 BAND = {"mixed_bfloat16": (0.04, 0.035), "mixed_float16": (0.002, 0.002)}

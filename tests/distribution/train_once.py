@@ -23,6 +23,8 @@ DEFAULTS = {
     "load": None,  # weights to begin with
     "save": None,  # where to leave them
     "blocks": None,  # pretends that one device is as many, each with its own statistics
+    "policy": "float32",
+    "loss_scale": None,  # of both players at the start, in float16
 }
 SHAPE = (8, 8, 1)
 
@@ -43,9 +45,12 @@ def prepare(devices: int) -> None:
 def make(settings):
     import random
 
+    import keras
+
     import uotm_keras as uk
 
     random.seed(0)  # of Keras's initializers
+    keras.config.set_dtype_policy(settings["policy"])
     if settings["potential"] == "small":
         generator = uk.networks.SmallGenerator(SHAPE, 4)
         potential = uk.networks.SmallPotential(SHAPE, 2)
@@ -72,6 +77,9 @@ def make(settings):
     )
     if settings["load"]:
         model.load_weights(settings["load"])
+    if settings["loss_scale"]:
+        for optimizer in (model.generator_optimizer, model.potential_optimizer):
+            optimizer.dynamic_scale.assign(settings["loss_scale"])
     return model
 
 
@@ -121,6 +129,13 @@ def train(settings, scope, processes: int, process: int) -> None:
     if settings["save"] and process == 0:
         model.save_weights(settings["save"])
     weights = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
+    if settings["loss_scale"]:
+        weights["scales"] = np.array(
+            [
+                [float(keras.ops.convert_to_numpy(v)) for v in (o.dynamic_scale, o.iterations)]
+                for o in (model.generator_optimizer, model.potential_optimizer)
+            ]
+        )
     if process == 0:
         weights["samples"] = model.transport(
             np.zeros((3, *model.source_shape), "float32"), np.zeros((3, model.latent_dim or 0))

@@ -138,7 +138,9 @@ def group_normalise(x, scale, shift, epsilon: float = 1e-6):
 
     def over_groups(per_channel):
         grouped = ops.reshape(per_channel, (-1, groups, channels // groups))
-        return ops.repeat(ops.mean(grouped, axis=-1), channels // groups, axis=-1)
+        mean = ops.mean(grouped, axis=-1, keepdims=True)
+        # Spread by adding nothing: TensorFlow's repeat is many operations, slow to trace.
+        return ops.reshape(mean + ops.zeros((channels // groups,)), (-1, channels))
 
     mean = over_groups(ops.mean(h, axis=(1, 2)))
     # Two passes: E[x²] − E[x]² would lose all digits where the mean is large.
