@@ -19,8 +19,8 @@ import numpy as np
 from uotm_keras.errors import InputError
 from uotm_keras.files import write_text
 
-NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh")
-"""Flags that do not change what a case computes."""
+NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part")
+"""Flags that do not change what a case computes; parts share the cases of the same names."""
 
 
 class Cases:

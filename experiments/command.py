@@ -54,7 +54,7 @@ def run(
         arguments = ["--fresh=on" if a in ("--fresh", "-fresh") else a for a in arguments]
         flags = command().parse(arguments)
         name = module if name_of is None else name_of(flags)
-        cases = Cases(name, flags)
+        cases = Cases(module, flags)
         wall, cpu = time.perf_counter(), time.process_time()
         outcome = work(flags, cases)
         if outcome is None:

@@ -47,9 +47,9 @@ def build(arguments: dict, iterations: int, width: int, seed: int) -> UOTM:
     return model
 
 
-def reference(source: "data.Source") -> Scorer:
+def reference(source: "data.Source", metrics: tuple[str, ...] = ("fid", "pr")) -> Scorer:
     """Judges by the features of a classifier of real digits: FID's formula, not FID."""
-    return Scorer(source, ("fid", "pr"), extractor="mnist5k")
+    return Scorer(source, metrics, extractor="mnist5k")
 
 
 def train(

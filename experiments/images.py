@@ -24,6 +24,11 @@ DIVERGENCES = ("kl", "chi2", "softplus", "balanced")
 TAUS = (2e-5, 2e-4, 6e-4, 2e-3, 6e-3, 2e-2)
 PARTS = ("methods", "divergences", "tau", "r1")
 LEAST_SAMPLES = 500
+_SAME = {
+    "balanced, balanced": "OTM", "balanced, kl": "fixed-μ", "kl, kl": "UOTM", f"{TAU:g}": "UOTM",
+    "OTM, with R1": "OTM", "fixed-μ, with R1": "fixed-μ", "UOTM, with R1": "UOTM",
+}  # fmt: skip
+"""Settings of several parts, which are trained once."""
 
 
 def settings(part: str, iterations: int) -> dict[str, dict]:
@@ -63,7 +68,7 @@ def settings(part: str, iterations: int) -> dict[str, dict]:
 
 def command():
     """The flags of this experiment."""
-    c = new_command(__doc__, iterations=1_500, batch_size=64, width=256)
+    c = new_command(__doc__, iterations=4_000, batch_size=64, width=256)
     c.add("part", Choice(*PARTS), "methods", "What is compared.")
     c.add("samples", WholeNumber(1, 1_000_000), 2_000, "Scored, of each run.")
     c.add("curve_points", WholeNumber(1, 100), 6, "Scores on the way, for the curves.")
@@ -78,13 +83,14 @@ def work(flags: dict, cases: Cases) -> Results | None:
         )
     part = flags["part"]
     source = data.get("mnist5k")
-    scorer = digit_images.reference(source)
+    scorers = digit_images.reference(source), digit_images.reference(source, ("fid",))
     runs, curves = [], {}
     for name, arguments in settings(part, flags["iterations"]).items():
         for seed in cases.seeds:
-            found = cases.case((name, seed), _case, name, arguments, seed, flags, source, scorer)
+            names = _SAME.get(name, name), seed
+            found = cases.case(names, _case, arguments, seed, flags, source, *scorers)
             say(f"{name}, seed {seed}: {found['row']['distance']:.2f}")
-            runs.append(found["row"])
+            runs.append({"setting": name, **found["row"]})
             curves.setdefault(name, []).append(found["curve"])
     if cases.is_part:
         return None
@@ -96,14 +102,14 @@ def work(flags: dict, cases: Cases) -> Results | None:
     )  # fmt: skip
 
 
-def _case(name: str, arguments: dict, seed: int, flags: dict, source, scorer) -> dict:
+def _case(arguments: dict, seed: int, flags: dict, source, scorer, curve_scorer) -> dict:
     """One training: its row, and (step, distance) on the way."""
     iterations = flags["iterations"]
     model = digit_images.build(arguments, iterations, flags["width"], seed)
     every = max(1, iterations // flags["curve_points"])
-    callback, read = digit_images.curve(model, scorer, every, flags["samples"])
+    callback, read = digit_images.curve(model, curve_scorer, every, flags["samples"])
     times = digit_images.train(model, source, iterations, flags["batch_size"], seed, callback)
-    row = {"setting": name, "seed": seed, **digit_images.score(model, scorer, flags["samples"])}
+    row = {"seed": seed, **digit_images.score(model, scorer, flags["samples"])}
     return {"row": {**row, "wall": times.wall, "cpu": times.cpu}, "curve": read()}
 
 

@@ -16,7 +16,8 @@ TINY = ["--iterations=2", "--seeds=1", "--width=4", "--batch_size=8"]
 def rows(folder, name) -> list[dict]:
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / f"{name}.md").read_text()
-    assert f"\npython -m experiments.{name.partition('_')[0]} --iterations=2 " in page
+    module = name.partition("_")[0]
+    assert f"\npython -m experiments.{module} " in page and "--iterations=2 " in page
     assert "CPU s a run" in page and "| s a run" not in page
     with open(folder / f"{name}.csv") as file:
         return list(csv.DictReader(file))
@@ -29,6 +30,37 @@ def test_images(tmp_path, monkeypatch):
     assert images.main(arguments) == 0
     (row,) = rows(tmp_path, "images_r1")
     assert row["setting"] == "OTM" and float(row["distance"]) > 100
+
+
+def test_parts_share_what_they_have_in_common(tmp_path, monkeypatch):
+    every = {part: images.settings(part, 2) for part in images.PARTS}
+    monkeypatch.setattr(
+        images, "settings", lambda part, n: {k: v for k, v in every[part].items() if k in wanted}
+    )
+    arguments = [*TINY, "--samples=500", "--curve_points=1", f"--out={tmp_path}"]
+    wanted = {"UOTM", "kl, kl", "0.002", "UOTM, with R1"}
+    distances = set()
+    for part in images.PARTS:
+        assert images.main([f"--part={part}", *arguments]) == 0
+        (row,) = rows(tmp_path, f"images_{part}")
+        assert row["setting"] in wanted
+        distances.add(row["distance"])
+    assert len(distances) == 1
+    (kept,) = (tmp_path / ".cases/images").iterdir()
+    assert kept.name.startswith("UOTM_0-")
+
+
+def test_settings_of_one_name_are_equal():
+    every = [images.settings(part, 100) for part in images.PARTS]
+    every = {name: value for part in every for name, value in part.items()}
+
+    def made(name):
+        model = digit_images.build(every[name], 100, 4, 0)
+        keys = "cost", "source_divergence", "target_divergence", "gradient_penalty"
+        return [vars(getattr(model, key)) | {"is": type(getattr(model, key))} for key in keys]
+
+    for name, same in images._SAME.items():
+        assert made(name) == made(same), name
 
 
 def test_settings():
