@@ -155,9 +155,9 @@ From Gaussian noise to the 5 000 digits of `mnist5k` with outliers added; withou
 of all tables are the same ones. The same perceptrons
 (width {flags["width"]}), {flags["iterations"]} iterations, batches of {flags["batch_size"]}, R1 of
 0.2, τ = {TAU:g}, averaged generator, {flags["seeds"]} seeds (means ± standard deviations) for each
-method; fixed before the first run. Scores: {flags["samples"]} samples against the *clean* images
-(see `images_methods.md`). Like outliers: most of the {_NEIGHBOURS} nearest real images, of as many
-digits as outliers, are outliers ({judged}, held out). AUROC: how well the lowest
+method; fixed before the first run, as in `images_methods.md`. Scores: {flags["samples"]} samples
+against the *clean* images (see `images_methods.md`). Like outliers: most of the {_NEIGHBOURS}
+nearest real images, of as many digits as outliers, are outliers ({judged}, held out). AUROC: how well the lowest
 `target_weights` name the outliers, 0.5 is chance; OTM gives all images the weight 1."""
 
 
