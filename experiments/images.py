@@ -135,8 +135,9 @@ the first run of these seeds; with another one UOTM alone was seen at 1 500 iter
 recognised) and at 4 000 (65 %). WGAN-GP: λ = 10, τ = 0. S-JKO: {PHASES} phases, Ψ2 = kl, and
 h = 1/(2·τ·1024), so that each phase has the others' cost coefficient. Scores: {flags["samples"]}
 samples against all images, by FID's formula, precision and recall in the features of a classifier
-of real digits (not FID); recognised: share that a second classifier gives a class with a probability above 0.8 (real
-held-out digits: 88.7 %); the smallest class's share of the samples (10 % in the data). {part}."""
+of real digits (not FID); recognised: share that a second classifier gives a class with a
+probability above 0.8 (real held-out digits: 88.7 %); the smallest class's share of the samples
+(10 % in the data). {part}."""
 
 
 def _figure(curves: dict[str, list]):
