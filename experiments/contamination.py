@@ -158,7 +158,8 @@ of all tables are the same ones. The same perceptrons
 method; fixed before the first run, as in `images_methods.md`. Scores: {flags["samples"]} samples
 against the *clean* images (see `images_methods.md`). Like outliers: most of the {_NEIGHBOURS}
 nearest real images, of as many digits as outliers, are outliers ({judged}, held out).
-AUROC: how well the lowest `target_weights` name the outliers, 0.5 is chance; OTM gives all images the weight 1."""
+AUROC: how well the lowest `target_weights` name the outliers, 0.5 is chance;
+OTM gives all images the weight 1."""
 
 
 def _figure(summary: list[dict]):

@@ -96,7 +96,7 @@ def work(flags: dict, cases: Cases) -> Results | None:
         return None
     columns = {"setting": (_HEADINGS[part], ""), **SCORES, "cpu": ("CPU s a run", ".0f")}
     return Results(
-        f"Digits: {_TITLES[part]}", _text(part, flags),
+        f"Digits: {_TITLES[part]}", _text(flags),
         [Table(columns, over_seeds(runs, ["setting"]))], runs, _figure(curves),
         "Digit Fréchet distance by step, each curve a seed.",
     )  # fmt: skip
@@ -124,7 +124,7 @@ _HEADINGS = {
 }  # fmt: skip
 
 
-def _text(part: str, flags: dict) -> str:
+def _text(flags: dict) -> str:
     return f"""
 From Gaussian noise to the 5 000 digits of `mnist5k` (32 × 32). All settings: the same
 perceptrons (width {flags["width"]}), {flags["iterations"]} iterations of a potential and a
@@ -137,7 +137,7 @@ h = 1/(2·τ·1024), so that each phase has the others' cost coefficient. Scores
 samples against all images, by FID's formula, precision and recall in the features of a classifier
 of real digits (not FID); recognised: share that a second classifier gives a class with a
 probability above 0.8 (real held-out digits: 88.7 %); the smallest class's share of the samples
-(10 % in the data). {part}."""
+(10 % in the data)."""
 
 
 def _figure(curves: dict[str, list]):
