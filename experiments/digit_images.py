@@ -95,9 +95,21 @@ def score(model: UOTM, scorer: Scorer, count: int) -> dict[str, float]:
     }
 
 
+class _Curve(ScoreGenerator):
+    def score(self, model: UOTM, step: int) -> dict[str, float]:
+        if all(np.isfinite(weight).all() for weight in model.ema_generator.get_weights()):
+            return super().score(model, step)
+        model.stop_training = True
+        self.history.append((step, {"fid": float("nan")}))
+        return {"fid": float("nan")}
+
+
 def curve(
     model: UOTM, scorer: Scorer, every: int, count: int
 ) -> tuple[ScoreGenerator, Callable[[], list[tuple[int, float]]]]:
-    """A callback that scores every so many steps, and (step, distance) when it is done."""
-    callback = ScoreGenerator(scorer, every, count, batch_size=500)
+    """A callback that scores every so many steps, and (step, distance) when it is done.
+
+    It ends a training that has diverged, with a distance of NaN.
+    """
+    callback = _Curve(scorer, every, count, batch_size=500)
     return callback, lambda: [(step, values["fid"]) for step, values in callback.history]

@@ -68,7 +68,10 @@ def shown(value, fmt: str, deviation=None) -> str:
 
 
 def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
-    """Means and standard deviations (over n − 1) of all numbers, grouped by `keys`."""
+    """Means and standard deviations (over n − 1) of all numbers, grouped by `keys`.
+
+    NaN, which a run that has diverged leaves, does not count.
+    """
     keys = list(keys)
     groups: dict[tuple, list[dict]] = {}
     for row in runs:
@@ -80,7 +83,8 @@ def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
             if key in keys or key == "seed" or not isinstance(value, (int, float)):
                 continue
             values = np.array([r[key] for r in group], float)
-            row[key] = float(values.mean())
+            values = values[~np.isnan(values)]
+            row[key] = float(values.mean()) if len(values) else math.nan
             if len(values) > 1:
                 row[f"{key}_sd"] = float(values.std(ddof=1))
         summary.append({**row, "seeds": len(group)})

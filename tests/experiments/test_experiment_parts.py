@@ -146,21 +146,41 @@ def test_exact_transport():
 
 def test_histogram_divergence():
     real = toy("mixture_1d", 200_000, seed=7).points[:, 0]
-    assert 0 < mixture.divergence(real) < 2e-3
+    assert 0 < mixture.divergence(mixture.shares(real)) < 2e-3
     rng = np.random.default_rng(0)
     grid = np.linspace(-6, 6, 200_001)
     density = np.exp(-((grid - 0.5) ** 2) / 2) / np.sqrt(2 * np.pi)
     data = 2 / 3 * np.exp(-2 * (grid - 2) ** 2) + 1 / 3 * np.exp(-2 * (grid + 1) ** 2)
     data /= np.sqrt(np.pi / 2)
     expected = np.sum(density * np.log(density / data)) * (grid[1] - grid[0])
-    found = mixture.divergence(0.5 + rng.normal(size=400_000))
+    found = mixture.divergence(mixture.shares(0.5 + rng.normal(size=400_000)))
     assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_weighted_shares():
+    points, weights = np.array([-100.0, 0.01, 0.02, 100.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    found = mixture.shares(points, weights)
+    assert found[[0, -1]] == pytest.approx([0.1, 0.4]) and found.max() == pytest.approx(0.5)
+    assert found.sum() == pytest.approx(1.0)
+
+
+def test_exact_mixture_keeps_the_bound():
+    """D_KL(π₁ | ν) ≤ τ·W₂², by quantiles; with a fixed source T(x) follows the marginal."""
+    generated, marginal, gap = mixture.exact_solution("fixed_mu", 0.1)
+    names = "mixture_1d_source", "mixture_1d"
+    x, y = (np.sort(toy(name, 200_000).points[:, 0].astype(float)) for name in names)
+    assert generated == pytest.approx(marginal, rel=1e-3) and gap < 1e-4
+    assert 0.02 < marginal < 0.1 * np.mean((x - y) ** 2)
 
 
 def test_over_seeds_and_tables():
     runs = [{"m": "a", "seed": s, "x": float(v)} for s, v in enumerate([1, 2, 3])]
     (row,) = over_seeds([*runs], ["m"])
     assert row["x"] == 2 and row["x_sd"] == 1 and row["seeds"] == 3
+    diverged = {"m": "a", "seed": 3, "x": float("nan")}
+    (other,) = over_seeds([*runs, diverged], ["m"])
+    assert other == row | {"seeds": 4}
+    assert np.isnan(over_seeds([diverged], ["m"])[0]["x"])
     lines = Table({"m": ("method", ""), "x": ("value", ".1f"), "y": ("none", "")}, [row]).markdown()
     assert lines.splitlines()[-1] == "| a | 2.0 ± 1.0 | – |"
 

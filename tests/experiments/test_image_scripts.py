@@ -50,6 +50,25 @@ def test_parts_share_what_they_have_in_common(tmp_path, monkeypatch):
     assert kept.name.startswith("UOTM_0-")
 
 
+def test_a_run_that_diverges_is_stopped_and_counted(tmp_path, monkeypatch):
+    every = images.settings("r1", 2)
+    monkeypatch.setattr(images, "settings", lambda part, n: {"OTM": every["OTM, without R1"]})
+    build = digit_images.build
+
+    def broken(*arguments):
+        model = build(*arguments)
+        model.generator.weights[0].assign(model.generator.weights[0] * float("nan"))
+        return model
+
+    monkeypatch.setattr(digit_images, "build", broken)
+    arguments = [*TINY, "--part=r1", "--samples=500", "--curve_points=2", f"--out={tmp_path}"]
+    assert images.main(arguments) == 0
+    (row,) = rows(tmp_path, "images_r1")
+    assert row["distance"] == "nan" and row["recognised"] == "nan"
+    (line,) = [s for s in (tmp_path / "images_r1.md").read_text().split("\n") if "OTM" in s]
+    assert line.startswith("| OTM | – | – | – | – | – | 1 |")
+
+
 def test_settings_of_one_name_are_equal():
     every = [images.settings(part, 100) for part in images.PARTS]
     every = {name: value for part in every for name, value in part.items()}
