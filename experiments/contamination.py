@@ -132,14 +132,14 @@ def _case(method, source, seed, flags, scorer, judges: dict[str, Judge]) -> dict
     row = {"method": label_, "seed": seed, **digit_images.score(model, scorer, flags["samples"])}
     samples = np.nan_to_num(model.generate(flags["samples"], seed=0, batch_size=500))
     row["auroc"] = row["found"] = float("nan")
-    weights = None
     if len(source.outliers) and after != "balanced":
         weights = model.target_weights(source.take(np.arange(len(source))), batch_size=500)
-    if weights is not None and np.isfinite(weights).all():
         is_outlier = np.zeros(len(source), bool)
         is_outlier[source.outliers] = True
-        row["auroc"] = float(roc_auc_score(is_outlier, -weights))
-        row["found"] = 100 * float(is_outlier[np.argsort(weights)[: is_outlier.sum()]].mean())
+        if np.isfinite(weights).all():
+            lowest = np.argsort(weights)[: is_outlier.sum()]
+            row["auroc"] = float(roc_auc_score(is_outlier, -weights))
+            row["found"] = 100 * float(is_outlier[lowest].mean())
     return {
         "row": {**row, "wall": times.wall, "cpu": times.cpu},
         "shares": {kind: 100 * judge.share(samples) for kind, judge in judges.items()},

@@ -4,6 +4,9 @@ import numpy as np
 
 from uotm_keras import InputError
 
+FIXED_SOURCE = {"uotm": False, "fixed_mu": True}
+"""Methods whose solution is a `relaxed_plan`: whether their source marginal is fixed."""
+
 
 def _pot():
     try:
@@ -73,6 +76,11 @@ def relaxed_plan(
         return plan, value, float(value - dual - p @ f)
     value += kl(row, p)
     return plan, value, float(value - dual - p @ -np.expm1(-f))
+
+
+def generated(plan: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """What a generator makes of x drawn from p, (m,): not the plan's own second marginal."""
+    return p @ (plan / np.maximum(plan.sum(1, keepdims=True), 1e-300))
 
 
 def kl(r: np.ndarray, p: np.ndarray) -> float:

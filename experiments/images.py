@@ -94,17 +94,10 @@ def work(flags: dict, cases: Cases) -> Results | None:
             curves.setdefault(name, []).append(found["curve"])
     if cases.is_part:
         return None
-    columns = {
-        "setting": (_HEADINGS[part], ""), **SCORES, "diverged": ("runs diverged", ".0f"),
-        "cpu": ("CPU s a run", ".0f"),
-    }  # fmt: skip
-    summary = over_seeds(runs, ["setting"])
-    for row in summary:
-        of_setting = [run for run in runs if run["setting"] == row["setting"]]
-        row["diverged"] = sum(math.isnan(run["distance"]) for run in of_setting)
+    columns = {"setting": (_HEADINGS[part], ""), **SCORES, "cpu": ("CPU s a run", ".0f")}
     return Results(
         f"Digits: {_TITLES[part]}", _text(flags),
-        [Table(columns, summary)], runs, _figure(curves),
+        [Table(columns, over_seeds(runs, ["setting"]))], runs, _figure(curves),
         "Digit Fréchet distance by step, each curve a seed.",
     )  # fmt: skip
 
@@ -144,7 +137,7 @@ h = 1/(2·τ·1024), so that each phase has the others' cost coefficient. Scores
 samples against all images, by FID's formula, precision and recall in the features of a classifier
 of real digits (not FID); recognised: share that a second classifier gives a class with a
 probability above 0.8 (real held-out digits: 88.7 %); the smallest class's share of the samples
-(10 % in the data). A run that diverges is stopped; means are over the others."""
+(10 % in the data). A run that diverges is stopped; means are over the others, and say so."""
 
 
 def _figure(curves: dict[str, list]):

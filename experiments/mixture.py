@@ -25,7 +25,6 @@ LEAST_POINTS = 10_000
 TRAINED_ON = 1_000_000
 """Points of each side; few enough to be kept, and too many to be learned by heart."""
 BINS = np.linspace(-6.0, 7.0, 261)
-_FIXED_SOURCE = {"uotm": False, "fixed_mu": True}
 
 
 def command():
@@ -76,16 +75,16 @@ def exact_solution(method: str, tau: float) -> tuple[float, float, float]:
     """
     if method == "otm":
         return 0.0, 0.0, 0.0
-    if method not in _FIXED_SOURCE:
+    if method not in exact.FIXED_SOURCE:
         return (float("nan"),) * 3
     p, q = (side / side.sum() for side in (source_shares(), data_shares()))
     centres = (BINS[1:] + BINS[:-1]) / 2
     # Where nothing is there is nothing to move.
     x, y = p > 1e-9, q > 1e-9
     cost = tau * (centres[x][:, None] - centres[y]) ** 2
-    plan, _, gap = exact.relaxed_plan(p[x], q[y], cost, _FIXED_SOURCE[method])
+    plan, _, gap = exact.relaxed_plan(p[x], q[y], cost, exact.FIXED_SOURCE[method])
     generated, marginal = np.zeros((2, len(q)))
-    generated[y] = p[x] @ (plan / plan.sum(1, keepdims=True))
+    generated[y] = exact.generated(plan, p[x])
     marginal[y] = plan.sum(0) / plan.sum()
     return divergence(generated), divergence(marginal), gap
 

@@ -21,7 +21,6 @@ LEAST_POINTS = 500
 _SHOWN = 3_000
 PLACES = {"published": -1.0, "behind": 8.0}
 """Of the outliers: the paper's, near the source's left end, and far behind the data, at 1."""
-_FIXED_SOURCE = {"uotm": False, "fixed_mu": True}
 
 
 def command():
@@ -42,7 +41,7 @@ def exact_solution(method: str, tau: float, place: float) -> tuple[float, float,
     """
     if method == "otm":
         return 0.01, 1.0, 0.0
-    if method not in _FIXED_SOURCE:
+    if method not in exact.FIXED_SOURCE:
         return (float("nan"),) * 3
 
     def grid(mean: float, deviation: float, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,9 +52,8 @@ def exact_solution(method: str, tau: float, place: float) -> tuple[float, float,
     (x, p), (outliers, q0), (others, q1) = grid(0, 1, 160), grid(place, 0.1, 40), grid(1, 0.1, 40)
     y, q = np.concatenate([outliers, others]), np.concatenate([0.01 * q0, 0.99 * q1])
     cost = tau * (x[:, None] - y) ** 2
-    plan, _, gap = exact.relaxed_plan(p, q, cost, _FIXED_SOURCE[method])
-    # A generator draws x from μ, not from the plan's own marginal.
-    there = p @ (plan[:, : len(outliers)].sum(1) / np.maximum(plan.sum(1), 1e-300))
+    plan, _, gap = exact.relaxed_plan(p, q, cost, exact.FIXED_SOURCE[method])
+    there = exact.generated(plan, p)[: len(outliers)].sum()
     return float(there), float(plan[:, : len(outliers)].sum() / 0.01), gap
 
 

@@ -30,7 +30,7 @@ class Table:
         lines.append("|" + "---|" * len(self.columns))
         for row in self.rows:
             cells = [
-                shown(row.get(key), fmt, row.get(f"{key}_sd"))
+                shown(row.get(key), fmt, row.get(f"{key}_sd")) + row.get(f"{key}_of", "")
                 for key, (_, fmt) in self.columns.items()
             ]
             lines.append("| " + " | ".join(cells) + " |")
@@ -70,7 +70,7 @@ def shown(value, fmt: str, deviation=None) -> str:
 def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
     """Means and standard deviations (over n − 1) of all numbers, grouped by `keys`.
 
-    NaN, which a run that has diverged leaves, does not count.
+    NaN, which a run that has diverged leaves, does not count; the cell says how many do.
     """
     keys = list(keys)
     groups: dict[tuple, list[dict]] = {}
@@ -85,6 +85,8 @@ def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
             values = np.array([r[key] for r in group], float)
             values = values[~np.isnan(values)]
             row[key] = float(values.mean()) if len(values) else math.nan
+            if 0 < len(values) < len(group):
+                row[f"{key}_of"] = f" ({len(values)} of {len(group)} runs)"
             if len(values) > 1:
                 row[f"{key}_sd"] = float(values.std(ddof=1))
         summary.append({**row, "seeds": len(group)})

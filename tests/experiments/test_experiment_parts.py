@@ -179,7 +179,8 @@ def test_over_seeds_and_tables():
     assert row["x"] == 2 and row["x_sd"] == 1 and row["seeds"] == 3
     diverged = {"m": "a", "seed": 3, "x": float("nan")}
     (other,) = over_seeds([*runs, diverged], ["m"])
-    assert other == row | {"seeds": 4}
+    assert other == row | {"seeds": 4, "x_of": " (3 of 4 runs)"}
+    assert "| 2.0 ± 1.0 (3 of 4 runs) |" in Table({"x": ("value", ".1f")}, [other]).markdown()
     assert np.isnan(over_seeds([diverged], ["m"])[0]["x"])
     lines = Table({"m": ("method", ""), "x": ("value", ".1f"), "y": ("none", "")}, [row]).markdown()
     assert lines.splitlines()[-1] == "| a | 2.0 ± 1.0 | – |"
