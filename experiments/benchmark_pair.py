@@ -75,7 +75,7 @@ def load(path: str) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name], "float32") for name in ARRAYS}
             variance = archive["var_y"] if "var_y" in archive.files else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"flag --pair={path}: accepted is a .npz file with {', '.join(ARRAYS)} ({error})."
         ) from None

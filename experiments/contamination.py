@@ -75,6 +75,8 @@ def work(flags: dict, cases: Cases) -> Results | None:
         raise InputError(
             f"flag --samples={flags['samples']}: the distance needs at least {LEAST_SAMPLES}."
         )
+    if max(flags["percent"]) >= 100:
+        raise InputError(f"flag --percent={max(flags['percent'])}: accepted are 0 to 99.")
     clean = data.get("mnist5k")
     scorer = digit_images.reference(clean)
     judges = {kind: _judge(clean, kind) for kind in flags["kinds"]}

@@ -148,6 +148,7 @@ def test_matching():
         (images, ["--part=x"], "--part=x"),
         (contamination, ["--samples=1"], "--samples=1"),
         (contamination, ["--percent=-1"], "--percent=-1"),
+        (contamination, ["--percent=1,100"], "--percent=100"),
         (translation, ["--taus=nan"], "--taus=nan"),
         (translation, ["--samples=3"], "--samples=3"),
     ],

@@ -91,6 +91,7 @@ def test_benchmark_of_a_given_pair(pair_file, tmp_path):
         (planar, ["--transport_points=5"], "at least 200"),
         (planar, ["--tasks=moons"], "tasks"),
         (benchmark_pair, ["--pair=nowhere.npz"], "--pair=nowhere.npz: accepted is"),
+        (benchmark_pair, ["--pair=/dev/null"], "--pair=/dev/null: accepted is"),
     ],
 )
 def test_mistakes_get_one_sentence(script, arguments, message, tmp_path, capsys):
