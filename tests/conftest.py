@@ -50,15 +50,12 @@ def golden(request) -> Golden:
     return Golden(request.param)
 
 
-@pytest.fixture(scope="session")
-def session_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("uotm_keras_home")
-
-
-@pytest.fixture(autouse=True)
-def _cache(session_cache, monkeypatch):
-    """No test reads or writes the user's own cache."""
-    monkeypatch.setenv("UOTM_KERAS_HOME", str(session_cache))
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory):
+    """No test reads or writes the user's own cache, nor does a fixture of the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UOTM_KERAS_HOME", str(tmp_path_factory.mktemp("uotm_keras_home")))
+        yield
 
 
 @pytest.fixture(scope="session")
