@@ -9,6 +9,8 @@ Writes images_PART.csv, .md and .png."""
 
 import math
 
+import numpy as np
+
 from experiments import digit_images
 from experiments.cases import Cases
 from experiments.command import new_command, run, say
@@ -95,11 +97,14 @@ def work(flags: dict, cases: Cases) -> Results | None:
     if cases.is_part:
         return None
     columns = {"setting": (_HEADINGS[part], ""), **SCORES, "cpu": ("CPU s a run", ".0f")}
+    summary = over_seeds(runs, ["setting"])
+    figure, caption = _figure(curves), "Digit Fréchet distance by step, each curve a seed."
+    if part == "divergences":
+        figure = _table_figure(runs)
+        caption = "Digit Fréchet distance at the end, mean over the seeds that did not diverge."
     return Results(
-        f"Digits: {_TITLES[part]}", _text(flags),
-        [Table(columns, over_seeds(runs, ["setting"]))], runs, _figure(curves),
-        "Digit Fréchet distance by step, each curve a seed.",
-    )  # fmt: skip
+        f"Digits: {_TITLES[part]}", _text(flags), [Table(columns, summary)], runs, figure, caption
+    )
 
 
 def _case(arguments: dict, seed: int, flags: dict, source, scorer, curve_scorer) -> dict:
@@ -153,6 +158,36 @@ def _figure(curves: dict[str, list]):
     ax.set_yscale("log")
     ax.legend(fontsize=7, ncols=2, frameon=False)
     label(ax, "iteration", "digit Fréchet distance (lower is better)")
+    return figure
+
+
+def _table_figure(runs: list[dict]):
+    """A square for each pair of divergences."""
+    names = [f"{a}, {b}" for a in DIVERGENCES for b in DIVERGENCES]
+    distances = {
+        name: np.array([run["distance"] for run in runs if run["setting"] == name])
+        for name in names
+    }
+    finite = {name: values[np.isfinite(values)] for name, values in distances.items()}
+    means = [values.mean() if len(values) else np.nan for values in finite.values()]
+    figure, axes = new_figure(width=4.6, height=3.8)
+    ax = axes[0, 0]
+    ax.grid(False)
+    size = len(DIVERGENCES)
+    squares = ax.imshow(np.reshape(means, (size, size)), norm="log", cmap="cividis_r")
+    for i, (name, mean) in enumerate(zip(names, means, strict=True)):
+        note = "diverged" if np.isnan(mean) else f"{mean:.1f}"
+        lost = len(distances[name]) - len(finite[name])
+        if lost and not np.isnan(mean):
+            note += f"\n{lost} diverged"
+        dark = not np.isnan(mean) and squares.norm(mean) > 0.5
+        ax.text(i % size, i // size, note, ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(size), DIVERGENCES)
+    ax.set_yticks(range(size), DIVERGENCES)
+    label(ax, "Ψ2, of the target", "Ψ1, of the source")
+    bar = figure.colorbar(squares, ax=ax)
+    bar.set_label("digit Fréchet distance (lower is better)", fontsize=9)
     return figure
 
 
