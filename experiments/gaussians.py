@@ -23,7 +23,7 @@ LEAST_POINTS = 1_000
 
 def command() -> Command:
     """The flags of this experiment; --seeds counts the pairs of a dimension."""
-    c = new_command(__doc__, iterations=5_000)
+    c = new_command(__doc__, iterations=8_000, width=96)
     c.add("dims", WholeNumbers(1), [1, 2, 4, 8, 16, 64], "Dimensions.")
     c.add("kinds", Names(*KINDS), list(KINDS), "Of transport.")
     c.add("tau", Number(0, above=True), 0.8, "τ of the cost, times √dimension.")

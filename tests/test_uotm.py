@@ -102,6 +102,43 @@ def test_wasserstein_gp_is_taken_between_data_and_samples():
     assert logs["penalty"] == pytest.approx(5 * ((norms - 1) ** 2).mean(), rel=1e-2)
 
 
+@pytest.mark.parametrize("pairing", ["paired", "all_pairs"])
+def test_gradient_optimality_is_the_slope_of_the_transform_s_problem(pairing):
+    model = make(
+        gradient_penalty=uk.penalties.GradientOptimality(3.0),
+        cost=uk.costs.Quadratic(0.1),
+        pairing=pairing,
+    )
+    source, latent = noise()
+    moved = model.transport(source, latent, use_ema=False)
+    residual = finite_difference_gradient(model, moved) - 2 * 0.1 * (moved - source)
+    logs = numbers(model.update_potential(batch(), source, latent))
+    assert logs["penalty"] == pytest.approx(3 * (residual**2).sum(axis=(1, 2, 3)).mean(), rel=1e-2)
+    assert logs["loss"] == pytest.approx(logs["real"] + logs["fake"] + logs["penalty"], rel=1e-5)
+
+
+def test_gradient_optimality_vanishes_at_the_optimum():
+    # Of a shift by b the map is x + b and the potential 2τ⟨b, y⟩.
+    x = keras.Input((2,))
+    generator = keras.Model(x, keras.layers.Dense(2, kernel_initializer="identity")(x))
+    generator.layers[-1].bias.assign([1.0, -2.0])
+    y = keras.Input((2,))
+    potential = keras.Model(y, keras.layers.Dense(1, use_bias=False)(y))
+    potential.layers[-1].kernel.assign([[1.0], [-2.0]])
+    points = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+    for scale, optimal in ((1.0, True), (0.5, False)):
+        model = uk.UOTM(
+            generator,
+            potential,
+            cost=uk.costs.Quadratic(0.5 * scale),
+            gradient_penalty=uk.penalties.GradientOptimality(1.0),
+            source="data",
+        )
+        model.compile(uk.optimizers.Adam(1e-9), uk.optimizers.Adam(1e-9))
+        penalty = numbers(model.update_potential(points + [1.0, -2.0], points))["penalty"]
+        assert penalty == pytest.approx(0.0 if optimal else 5 * scale**2, abs=1e-6)
+
+
 def test_generator_update_reports_cost_minus_potential():
     model = make(cost=uk.costs.Quadratic(0.1))
     source, latent = noise()

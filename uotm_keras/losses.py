@@ -49,21 +49,25 @@ class Losses:
             fake = backend.without_gradient(
                 lambda: self.transport_map(source, latent, training=True)
             )
-        penalty = ops.zeros((), "float32")
-        if self.gradient_penalty is None:
-            v_real = self._potential_of(real)
-        elif self.gradient_penalty.at_real:
-            # One reverse pass gives ∇v and then both terms' gradients.
-            v_real, gradient = backend.value_and_input_gradient(self._potential_of, real)
-            penalty = self.gradient_penalty.value(gradient)
-        else:
-            v_real = self._potential_of(real)
-            points = self.gradient_penalty.points(real, fake, mixing)
-            _, gradient = backend.value_and_input_gradient(self._potential_of, points)
-            penalty = self.gradient_penalty.value(gradient)
         if cost is None:
             cost = self.cost_of(source, latent, fake)
-        v_fake = self._potential_of(fake)
+        penalized, penalty = self.gradient_penalty, ops.zeros((), "float32")
+        at = None if penalized is None else penalized.at
+        if at == "real":
+            # One reverse pass gives ∇v and then both terms' gradients.
+            v_real, gradient = backend.value_and_input_gradient(self._potential_of, real)
+        else:
+            v_real = self._potential_of(real)
+        if at == "points":
+            points = penalized.points(real, fake, mixing)
+            _, gradient = backend.value_and_input_gradient(self._potential_of, points)
+        if at == "generated":
+            v_fake, gradient = backend.value_and_input_gradient(self._potential_of, fake)
+            gradient = gradient - self._cost_gradient(source, latent, fake)
+        else:
+            v_fake = self._potential_of(fake)
+        if at is not None:
+            penalty = penalized.value(gradient)
         if self.pairing == "paired":
             excess = v_fake - cost
         else:
@@ -78,6 +82,12 @@ class Losses:
             "penalty": penalty,
             "cost": ops.mean(cost),
         }
+
+    def _cost_gradient(self, source, latent, samples):
+        """∇_y c(x, y) at samples y made of x and z."""
+        return backend.value_and_input_gradient(
+            lambda y: self.cost_of(source, latent, y), samples
+        )[1]
 
     def _table(self, v_fake, costs):
         """v(T(xᵢ)) − c(xⱼ) of all pairs within a block: (blocks, rows of v, rows of c)."""

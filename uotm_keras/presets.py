@@ -79,9 +79,9 @@ def point_cloud(
     source_divergence="balanced",
     target_divergence="balanced",
     iterations: int = 20_000,
-    width: int = 64,
+    width: int = 96,
     latent_dim: int = 0,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     source: str = "data",
     seed: int = 0,
 ):
@@ -89,8 +89,9 @@ def point_cloud(
 
     A map and a potential of two residual blocks, the map about a learned matrix and the
     potential about a learned quadratic form; four updates of the map to one of the
-    potential, no gradient penalty, learning rates that fall to 0 by a cosine, averaged map.
-    The points should have about unit variance. Between Gaussians 5 000 iterations of 256
+    potential, `penalties.GradientOptimality(1/τ)`, learning rates that fall to 0 by a cosine,
+    averaged map (what each of these is worth: docs/results/benchmark_pair.md).
+    The points should have about unit variance. Between Gaussians 8 000 iterations of 256
     points are enough; clouds of many modes need the default number.
 
     Args:
@@ -125,7 +126,7 @@ def point_cloud(
         cost=costs.Quadratic(tau),
         source_divergence=source_divergence,
         target_divergence=target_divergence,
-        gradient_penalty=None,
+        gradient_penalty=penalties.GradientOptimality(1.0 / tau),
         generator_steps=4,
         ema_decay=0.999,
         source=source,

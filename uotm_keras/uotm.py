@@ -153,7 +153,7 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         """
         self._require_compiled()
         penalty = self.gradient_penalty
-        if mixing is None and penalty is not None and not penalty.at_real:
+        if mixing is None and penalty is not None and penalty.at == "points":
             shape = (self._global_rows(real), *[1] * len(self.data_shape))
             mixing = self._own_rows(backend.uniform(shape, self.noise_seed))
         real, source, latent, mixing = self._micro_batches(

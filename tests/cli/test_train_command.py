@@ -235,6 +235,7 @@ BAD_FLAGS = [
     ({"resume": "yes"}, "--resume=yes"),
     ({"alpha_warmup": 50}, "--alpha_warmup=50"),
     ({"wgan_gp_weight": 10}, "--r1_gamma=0.2"),
+    ({"optimality_weight": 10}, "--r1_gamma=0.2 and --optimality_weight=10"),
     ({"lr_minimum": 1}, "--lr_minimum=1"),
     ({"dataset": "digts"}, "'digits'"),
     ({"dataset": "toy:moon:300"}, "moons"),

@@ -20,6 +20,11 @@ def test_wasserstein_gp_of_a_known_gradient():
     assert value(uk.penalties.WassersteinGP(10.0).value(gradient)) == pytest.approx(5 * 16 / 2)
 
 
+def test_gradient_optimality_of_a_known_gradient():
+    gradient = ops.convert_to_tensor([[3.0, 4.0], [0.0, 1.0]])
+    assert value(uk.penalties.GradientOptimality(2.0).value(gradient)) == pytest.approx(26.0)
+
+
 def test_interpolates_lie_between():
     real, fake = ops.zeros((2, 3)), ops.ones((2, 3))
     mixing = ops.convert_to_tensor([[0.25], [0.75]])
@@ -27,10 +32,20 @@ def test_interpolates_lie_between():
     np.testing.assert_allclose(points, [[0.25] * 3, [0.75] * 3])
 
 
-@pytest.mark.parametrize("make", [uk.penalties.R1, uk.penalties.WassersteinGP])
+PENALTIES = uk.penalties.R1, uk.penalties.WassersteinGP, uk.penalties.GradientOptimality
+
+
+@pytest.mark.parametrize("make", PENALTIES)
 def test_bad_weights(make):
-    with pytest.raises(uk.InputError, match="positive"):
-        make(0.0)
+    for weight in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(uk.InputError, match="positive"):
+            make(weight)
+
+
+@pytest.mark.parametrize("make", PENALTIES)
+def test_a_penalty_is_rebuilt_from_its_config(make):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(make(3.0)))
+    assert type(again) is make and again.get_config() == make(3.0).get_config()
 
 
 SCHEDULES = uk.schedules.LinearAlpha, uk.schedules.CosineAlpha, uk.schedules.StepAlpha

@@ -198,6 +198,8 @@ def _network(flag: str, makers: Mapping[str, Callable], flags: Mapping, shape: t
 def _penalty(flags: Mapping) -> penalties.GradientPenalty | None:
     if flags["wgan_gp_weight"]:
         return penalties.WassersteinGP(flags["wgan_gp_weight"])
+    if flags["optimality_weight"]:
+        return penalties.GradientOptimality(flags["optimality_weight"])
     return penalties.R1(flags["r1_gamma"]) if flags["r1_gamma"] else None
 
 

@@ -273,6 +273,11 @@ def _objective(c: Command) -> None:
         "Weight λ of WGAN-GP's penalty, instead of R1; 0 is none. Paper: 0.",
     )  # fmt: skip
     c.add(
+        "optimality_weight", Number(0), 0.0,
+        "Weight of the penalty on ∇_y(v(y) − c(x, y)) at samples y, which leaves the optimum\n"
+        "where it is, instead of R1; 0 is none. Try 1/--tau. Paper: 0.",
+    )  # fmt: skip
+    c.add(
         "pairing", Choice("paired", "all_pairs"), "paired",
         "all_pairs is the released code's table of all v(T(xᵢ)) − c(xⱼ). Paper: paired.",
     )  # fmt: skip
@@ -341,10 +346,14 @@ def _check_together(values: dict) -> None:
             )
     if values["keep_best"] == "on" and not values["eval_every"]:
         raise InputError("flag --keep_best=on needs scores: give --eval_every above 0.")
-    if values["r1_gamma"] and values["wgan_gp_weight"]:
+    penalized = [
+        f"--{name}={values[name]:g}"
+        for name in ("r1_gamma", "wgan_gp_weight", "optimality_weight")
+        if values[name]
+    ]
+    if len(penalized) > 1:
         raise InputError(
-            f"flags --r1_gamma={values['r1_gamma']:g} and "
-            f"--wgan_gp_weight={values['wgan_gp_weight']:g} exclude each other: set one to 0."
+            f"flags {' and '.join(penalized)} exclude each other: set all but one to 0."
         )
     if values["jko_step_size"] and values["source_divergence"] != "balanced":
         raise InputError(

@@ -17,15 +17,16 @@ _PACKAGE = "uotm_keras.penalties"
 class GradientPenalty:
     """Base class of the penalties on ∇v."""
 
-    at_real = True
-    """True: the gradient is wanted at the real batch. False: at `points`."""
+    at = "real"
+    """Where the gradient is wanted: "real" is the batch of data; "points" what `points` gives;
+    "generated" T(x, z), and there it is that of v(y) − c(x, y) with respect to y."""
 
     def points(self, real, fake, mixing):
-        """Where the gradient is wanted if not `at_real`; `mixing` (B, 1, ...) is U(0, 1)."""
+        """Where the gradient is wanted if `at` is "points"; `mixing` (B, 1, ...) is U(0, 1)."""
         raise NotImplementedError
 
     def value(self, gradient):
-        """The penalty, a float32 scalar, from ∇v (B, ...)."""
+        """The penalty, a float32 scalar, from the gradient (B, ...)."""
         raise NotImplementedError
 
     @classmethod
@@ -66,7 +67,7 @@ class WassersteinGP(GradientPenalty):
         weight: λ > 0.
     """
 
-    at_real = False
+    at = "points"
 
     def __init__(self, weight: float = 10.0):
         if not (math.isfinite(weight) and weight > 0):
@@ -80,6 +81,35 @@ class WassersteinGP(GradientPenalty):
         # The small constant keeps the root's own gradient finite where ∇v vanishes.
         norms = ops.sqrt(_squared_norms(gradient) + 1e-12)
         return 0.5 * self.weight * ops.mean(ops.square(norms - 1.0))
+
+    def get_config(self) -> dict:
+        return {"weight": self.weight}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class GradientOptimality(GradientPenalty):
+    """w·E‖∇v(ŷ) − ∇_y c(x, ŷ)‖² at samples ŷ = T(x, z), which are held fixed.
+
+    The optimal map takes x to a minimum of c(x, y) − v(y) in y, where this gradient is 0. So
+    the penalty leaves the optimum where it is, of whatever divergences, unlike one on ∇v
+    alone; on the way there it keeps v from turning faster than the map can follow.
+
+    Args:
+        weight: w > 0. With c = τ‖x − y‖² a w of about 1/τ weighs it like the other terms.
+
+    Raises:
+        InputError: `weight` is not a positive number.
+    """
+
+    at = "generated"
+
+    def __init__(self, weight: float = 1.0):
+        if not (math.isfinite(weight) and weight > 0):
+            raise InputError(f"weight={weight} must be a positive number.")
+        self.weight = weight
+
+    def value(self, gradient):
+        return self.weight * ops.mean(_squared_norms(gradient))
 
     def get_config(self) -> dict:
         return {"weight": self.weight}
