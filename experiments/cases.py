@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from uotm_keras.errors import InputError
-from uotm_keras.files import write_text
+from uotm_keras.files import require_writable, write_text
 
 NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part")
 """Flags that do not change what a case computes; parts share the cases of the same names."""
@@ -36,10 +36,11 @@ class Cases:
         reused: how many cases have been found finished.
 
     Raises:
-        InputError: --only_seeds names a seed that --seeds has not.
+        InputError: --only_seeds names a seed that --seeds has not, or --out cannot be written.
     """
 
     def __init__(self, name: str, flags: dict):
+        require_writable(flags["out"], "out")
         self.folder = Path(flags["out"]).expanduser() / ".cases" / name
         self._settings = {k: v for k, v in flags.items() if k not in NOT_OF_A_CASE}
         self._settings["backend"] = keras.backend.backend()

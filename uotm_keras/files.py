@@ -72,3 +72,15 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def require_writable(folder: str | os.PathLike, flag: str) -> None:
+    """Finds out before long work whether its results can be written; makes nothing.
+
+    Raises:
+        InputError: what there is of the folder's path is a file, or may not be written to.
+    """
+    path = Path(folder).expanduser()
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise InputError(f"flag --{flag}={folder}: {nearest} is not a folder to write in.")

@@ -47,7 +47,7 @@ def _rank(flags: dict) -> int:
     from uotm_keras.cli import build
     from uotm_keras.cli.report import Bars
     from uotm_keras.cli.runs import load_run
-    from uotm_keras.files import write_text
+    from uotm_keras.files import require_writable, write_text
     from uotm_keras.training.outliers import describe_found, rank
     from uotm_keras.training.sample_grids import save_picture
 
@@ -59,6 +59,7 @@ def _rank(flags: dict) -> int:
             "has the weight 1."
         )
     out = Path(flags["run_dir"] if flags["out"] == "RUN_DIR" else flags["out"]).expanduser()
+    require_writable(out, "out")
     data = build.build_data(run.flags).target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
