@@ -85,9 +85,10 @@ class Losses:
 
     def _cost_gradient(self, source, latent, samples):
         """∇_y c(x, y) at samples y made of x and z."""
-        return backend.value_and_input_gradient(lambda y: self.cost_of(source, latent, y), samples)[
-            1
-        ]
+        _, gradient = backend.value_and_input_gradient(
+            lambda y: self.cost_of(source, latent, y), samples
+        )
+        return gradient
 
     def _table(self, v_fake, costs):
         """v(T(xᵢ)) − c(xⱼ) of all pairs within a block: (blocks, rows of v, rows of c)."""
