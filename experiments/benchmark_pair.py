@@ -231,8 +231,13 @@ def _figure(curves: dict):
             color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=VARIANTS[variant][0],
         )  # fmt: skip
     ax.axhline(0.3, color=GREY, linewidth=1.5)
-    ax.text(0, 0.31, "mark: 0.3 %", fontsize=8, color="#555555")
+    ax.text(
+        0.98, 0.3, "mark: 0.3 %", fontsize=8, color="#555555", ha="right", va="bottom",
+        transform=ax.get_yaxis_transform(),
+    )  # fmt: skip
     ax.set_yscale("log")
+    for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else "")
     label(ax, "iteration", "error of the map, L2-UVP in %")
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
