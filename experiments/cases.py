@@ -19,8 +19,8 @@ import numpy as np
 from uotm_keras.errors import InputError
 from uotm_keras.files import require_writable, write_text
 
-NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part")
-"""Flags that do not change what a case computes; parts share the cases of the same names."""
+NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part", "variants")
+"""Flags that do not change what a case computes; parts and variants are in its names."""
 
 
 class Cases:
