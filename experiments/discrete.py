@@ -22,7 +22,7 @@ LEAST_POINTS = 20
 
 def command():
     """The flags of this experiment."""
-    c = new_command(__doc__, iterations=3_000)
+    c = new_command(__doc__, iterations=6_000)
     c.add("pairs", Text("SOURCE:TARGET of toy data sets, separated by commas"),
           "gaussian_2d:8gaussians,moons:spiral", "The clouds.")  # fmt: skip
     c.add("tau", Number(0, above=True), 0.05, "τ of the cost.")

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import io
+import math
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -89,8 +90,8 @@ def point_cloud(
 
     A map and a potential of two residual blocks, the map about a learned matrix and the
     potential about a learned quadratic form; four updates of the map to one of the
-    potential, `penalties.GradientOptimality(1/τ)`, learning rates that fall to 0 by a cosine,
-    averaged map (what each of these is worth: docs/results/benchmark_pair.md).
+    potential, `penalties.GradientOptimality` of weight 1/τ (beyond 4-D 2/(τ√dim), since a
+    heavier one makes v swing there), learning rates that fall to 0 by a cosine, averaged map.
     The points should have about unit variance. Between Gaussians 8 000 iterations of 256
     points are enough; clouds of many modes need the default number.
 
@@ -126,7 +127,7 @@ def point_cloud(
         cost=costs.Quadratic(tau),
         source_divergence=source_divergence,
         target_divergence=target_divergence,
-        gradient_penalty=penalties.GradientOptimality(1.0 / tau),
+        gradient_penalty=penalties.GradientOptimality(min(1.0, 2.0 / math.sqrt(dim)) / tau),
         generator_steps=4,
         ema_decay=0.999,
         source=source,

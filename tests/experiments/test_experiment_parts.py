@@ -70,6 +70,15 @@ def test_readings_at_the_optimum_are_the_closed_form():
     assert wrong["covariance"] == pytest.approx(50, abs=2)
 
 
+@pytest.mark.parametrize("kind", ["kl", "balanced"])
+def test_exact_potential_has_the_exact_value_but_for_sampling(kind):
+    exact = gaussians.solution(2, kind, 0, 0.3)
+    found = gaussians.sampled_value(2, kind, 0, 0.3, 1_000_000)
+    assert found == pytest.approx(exact.value, rel=5e-3)
+    few = gaussians.sampled_value(2, kind, 0, 0.3, 1_000)
+    assert 1e-4 < abs(few / exact.value - 1) < 0.2
+
+
 @pytest.mark.one_backend
 def test_recommended_setting_finds_a_map():
     a, A, b, B = gaussians.pair(2, 0)
