@@ -232,7 +232,7 @@ def _figure(curves: dict):
         )  # fmt: skip
     ax.axhline(0.3, color=GREY, linewidth=1.5)
     ax.text(
-        0.98, 0.3, "mark: 0.3 %", fontsize=8, color="#555555", ha="right", va="bottom",
+        0.98, 0.3, "mark: 0.3 %", fontsize=8, color="#555555", ha="right", va="top",
         transform=ax.get_yaxis_transform(),
     )  # fmt: skip
     ax.set_yscale("log")
