@@ -37,9 +37,9 @@ def pair_file(tmp_path):
     return tmp_path / "pair.npz"
 
 
-def check_files(folder, name, rows, key):
+def check_files(folder, name, rows, key, module=None):
     page = (folder / f"{name}.md").read_text()
-    assert f"python -m experiments.{name} --iterations=2" in page and "CPU time" in page
+    assert f"python -m experiments.{module or name} --iterations=2" in page and "CPU time" in page
     assert "nan" not in page and f"({name}.png)" in page
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with open(folder / f"{name}.csv") as file:
@@ -65,7 +65,11 @@ def test_script_writes_its_results(name, tmp_path, capsys):
 def test_benchmark_of_a_given_pair(pair_file, tmp_path):
     arguments = [f"--pair={pair_file}", "--variants=recommended,one_inner", "--readings=2"]
     assert benchmark_pair.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
-    check_files(tmp_path, "benchmark_pair", 2, "uvp")
+    check_files(tmp_path, "benchmark_pair_variants", 2, "uvp", "benchmark_pair")
+    # The recommended setting alone has files of its own, and is not trained again.
+    assert benchmark_pair.main([*TINY, *arguments[::2], f"--out={tmp_path}"]) == 0
+    check_files(tmp_path, "benchmark_pair", 1, "uvp")
+    assert "found 1 of the runs finished" in (tmp_path / "benchmark_pair.md").read_text()
     # y = 2x: the identity explains ¾ of a variance of 4 times x's.
     pair = benchmark_pair.load(str(pair_file))
     simple = benchmark_pair.simple_maps(pair)
