@@ -18,7 +18,7 @@ from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, LINES, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
-from uotm_keras import UOTM, InputError, backend, costs, networks, penalties, schedules
+from uotm_keras import UOTM, InputError, backend, costs, networks, penalties, presets, schedules
 from uotm_keras.cli.parsing import Names, Text, WholeNumber
 from uotm_keras.optimizers import Adam
 
@@ -110,7 +110,7 @@ def build(setting: dict, dim: int, iterations: int, seed: int) -> UOTM:
             dim, setting["width"], blocks=2, quadratic=setting["potential"] == "quadratic"
         ),
         cost=costs.Quadratic(1.0), source_divergence="balanced", target_divergence="balanced",
-        gradient_penalty=_penalty(setting),
+        gradient_penalty=_penalty(setting, dim),
         generator_steps=setting["inner"], ema_decay=setting["average"], source="data", seed=seed,
     )  # fmt: skip
     rate = setting["rate"]
@@ -122,9 +122,10 @@ def build(setting: dict, dim: int, iterations: int, seed: int) -> UOTM:
     return model
 
 
-def _penalty(setting: dict) -> penalties.GradientPenalty | None:
+def _penalty(setting: dict, dim: int) -> penalties.GradientPenalty | None:
     if setting["optimality"]:
-        return penalties.GradientOptimality(setting["optimality"])
+        weight = setting["optimality"] * presets.optimality_weight(dim, tau=1.0)
+        return penalties.GradientOptimality(weight)
     return setting["r1"] and penalties.R1(setting["r1"])
 
 

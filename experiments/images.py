@@ -98,10 +98,11 @@ def work(flags: dict, cases: Cases) -> Results | None:
         return None
     columns = {"setting": (_HEADINGS[part], ""), **SCORES, "cpu": ("CPU s a run", ".0f")}
     summary = over_seeds(runs, ["setting"])
-    figure, caption = _figure(curves), "Digit Fréchet distance by step, each curve a seed."
     if part == "divergences":
         figure = _table_figure(runs)
         caption = "Digit Fréchet distance at the end, mean over the seeds that did not diverge."
+    else:
+        figure, caption = _figure(curves), "Digit Fréchet distance by step, each curve a seed."
     return Results(
         f"Digits: {_TITLES[part]}", _text(flags), [Table(columns, summary)], runs, figure, caption
     )

@@ -49,8 +49,6 @@ class Losses:
             fake = backend.without_gradient(
                 lambda: self.transport_map(source, latent, training=True)
             )
-        if cost is None:
-            cost = self.cost_of(source, latent, fake)
         penalized, penalty = self.gradient_penalty, ops.zeros((), "float32")
         at = None if penalized is None else penalized.at
         if at == "real":
@@ -63,9 +61,14 @@ class Losses:
             _, gradient = backend.value_and_input_gradient(self._potential_of, points)
         if at == "generated":
             v_fake, gradient = backend.value_and_input_gradient(self._potential_of, fake)
-            gradient = gradient - self._cost_gradient(source, latent, fake)
+            cost, of_cost = backend.value_and_input_gradient(
+                lambda y: self.cost_of(source, latent, y), fake
+            )
+            gradient = gradient - of_cost
         else:
             v_fake = self._potential_of(fake)
+        if cost is None:
+            cost = self.cost_of(source, latent, fake)
         if at is not None:
             penalty = penalized.value(gradient)
         if self.pairing == "paired":
@@ -82,13 +85,6 @@ class Losses:
             "penalty": penalty,
             "cost": ops.mean(cost),
         }
-
-    def _cost_gradient(self, source, latent, samples):
-        """∇_y c(x, y) at samples y made of x and z."""
-        _, gradient = backend.value_and_input_gradient(
-            lambda y: self.cost_of(source, latent, y), samples
-        )
-        return gradient
 
     def _table(self, v_fake, costs):
         """v(T(xᵢ)) − c(xⱼ) of all pairs within a block: (blocks, rows of v, rows of c)."""

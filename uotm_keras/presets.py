@@ -73,6 +73,11 @@ def list() -> dict[str, str]:
     return {name: preset.description for name, preset in _PRESETS.items()}
 
 
+def optimality_weight(dim: int, tau: float) -> float:
+    """Of `penalties.GradientOptimality` between points: 1/τ, and 2/(τ√dim) beyond 4-D."""
+    return min(1.0, 2.0 / math.sqrt(dim)) / tau
+
+
 def point_cloud(
     dim: int,
     tau: float = 1.0,
@@ -127,7 +132,7 @@ def point_cloud(
         cost=costs.Quadratic(tau),
         source_divergence=source_divergence,
         target_divergence=target_divergence,
-        gradient_penalty=penalties.GradientOptimality(min(1.0, 2.0 / math.sqrt(dim)) / tau),
+        gradient_penalty=penalties.GradientOptimality(optimality_weight(dim, tau)),
         generator_steps=4,
         ema_decay=0.999,
         source=source,

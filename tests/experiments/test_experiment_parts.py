@@ -213,9 +213,10 @@ def test_methods_differ_in_arguments_alone():
         methods.build("uotm_sg", 2, 0.1, 100, width=4)
 
 
-def test_benchmark_recommends_the_preset():
-    preset = presets.point_cloud(4, iterations=100)
-    ours = benchmark_pair.build(benchmark_pair.BASE, 4, 100, 0)
+@pytest.mark.parametrize("dim", [2, 16])
+def test_benchmark_recommends_the_preset(dim):
+    preset = presets.point_cloud(dim, iterations=100)
+    ours = benchmark_pair.build(benchmark_pair.BASE, dim, 100, 0)
     for one, two in ((preset.generator, ours.generator), (preset.potential, ours.potential)):
         mine, other = one.get_config(), two.get_config()
         assert {**mine, "name": ""} == {**other, "name": ""}

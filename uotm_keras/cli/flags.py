@@ -275,7 +275,7 @@ def _objective(c: Command) -> None:
     c.add(
         "optimality_weight", Number(0), 0.0,
         "Weight of the penalty on ∇_y(v(y) − c(x, y)) at samples y, which leaves the optimum\n"
-        "where it is, instead of R1; 0 is none. Try 1/--tau. Paper: 0.",
+        "where it is, instead of R1; 0 is none. Try 1/--tau, less for images. Paper: 0.",
     )  # fmt: skip
     c.add(
         "pairing", Choice("paired", "all_pairs"), "paired",

@@ -95,7 +95,8 @@ class GradientOptimality(GradientPenalty):
     alone; on the way there it keeps v from turning faster than the map can follow.
 
     Args:
-        weight: w > 0. With c = τ‖x − y‖² a w of about 1/τ weighs it like the other terms.
+        weight: w > 0. With c = τ‖x − y‖² a w of about 1/τ weighs it like the other
+            terms; in many dimensions less (`presets.optimality_weight`).
 
     Raises:
         InputError: `weight` is not a positive number.
