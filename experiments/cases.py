@@ -40,7 +40,7 @@ class Cases:
     """
 
     def __init__(self, name: str, flags: dict):
-        require_writable(flags["out"], "out")
+        require_writable(flags["out"], f"--out={flags['out']}")
         self.folder = Path(flags["out"]).expanduser() / ".cases" / name
         self._settings = {k: v for k, v in flags.items() if k not in NOT_OF_A_CASE}
         self._settings["backend"] = keras.backend.backend()

@@ -74,8 +74,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def require_writable(folder: str | os.PathLike, flag: str) -> None:
+def require_writable(folder: str | os.PathLike, given: str) -> None:
     """Finds out before long work whether its results can be written; makes nothing.
+
+    Args:
+        folder: where they go, if need be to be made.
+        given: what the user said, as `--out=here`.
 
     Raises:
         InputError: what there is of the folder's path is a file, or may not be written to.
@@ -83,4 +87,4 @@ def require_writable(folder: str | os.PathLike, flag: str) -> None:
     path = Path(folder).expanduser()
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise InputError(f"flag --{flag}={folder}: {nearest} is not a folder to write in.")
+        raise InputError(f"flag {given} cannot be written: {nearest} is not a folder to write in.")

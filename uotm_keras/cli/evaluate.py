@@ -1,7 +1,6 @@
 """The evaluation command: scores of a run or of a folder of samples."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,12 +127,12 @@ def _output(name: str | None) -> Path | None:
     """The file to write, which must be possible before hours are spent on its content."""
     if name is None:
         return None
+    from uotm_keras.files import require_writable
+
     path = Path(name).expanduser()
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(
-            f"flag --output={name} cannot be written: give a file in a folder that can be."
-        )
+    if path.is_dir():
+        raise InputError(f"flag --output={name} cannot be written: it is a folder, give a file.")
+    require_writable(path.parent, f"--output={name}")
     return path
 
 

@@ -59,7 +59,7 @@ def _rank(flags: dict) -> int:
             "has the weight 1."
         )
     out = Path(flags["run_dir"] if flags["out"] == "RUN_DIR" else flags["out"]).expanduser()
-    require_writable(out, "out")
+    require_writable(out, f"--out={flags['out']}")
     data = build.build_data(run.flags).target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
