@@ -70,7 +70,7 @@ def share_of_waiting(folder: str, steps: int) -> float:
     shape = (32, 32, 3)
     model = uk.UOTM(uk.networks.NCSNpp(shape), uk.networks.SmallPotential(shape))
     model.compile()
-    source = data.FolderSource(folder, 32, cache_bytes=0)
+    source = data.FolderDataset(folder, 32, cache_bytes=0)
     stream = _Timed(data.Batches(source, 8).stream(workers=2))
     model.train_on_batch(next(stream))
     stream.seconds.clear()
@@ -93,7 +93,7 @@ def open_folder(files: int) -> tuple[float, float]:
             times = []
             for _ in range(2):
                 begin = time.perf_counter()
-                data.FolderSource(folder, 32, index_path=Path(other) / "index.json")
+                data.FolderDataset(folder, 32, index_path=Path(other) / "index.json")
                 times.append(time.perf_counter() - begin)
     return tuple(times)
 
@@ -110,8 +110,8 @@ def main() -> None:
         cases = [
             ("digits 8x8", data.get("digits"), 256),
             ("mnist5k 32x32", data.get("mnist5k"), 64),
-            ("JPEG 256->64, decoded each time", data.FolderSource(folder, 64, cache_bytes=0), 64),
-            ("JPEG 256->64, kept", data.FolderSource(folder, 64), 64),
+            ("JPEG 256->64, decoded each time", data.FolderDataset(folder, 64, cache_bytes=0), 64),
+            ("JPEG 256->64, kept", data.FolderDataset(folder, 64), 64),
         ]
         print(f"{'source':34}{'batch':>6}{'workers':>9}{'batches/s':>12}{'images/s':>12}{'ms':>9}")
         for name, source, batch_size in cases:

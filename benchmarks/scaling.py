@@ -61,7 +61,7 @@ def worker(arguments: argparse.Namespace) -> None:
     model.rows_in_groups = True
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4 * arguments.batch, *shape), dtype=np.uint8)
-    batches = uk.data.Batches(uk.data.ArraySource(images, "noise"), arguments.batch)
+    batches = uk.data.Batches(uk.data.ArrayDataset(images, "noise"), arguments.batch)
     times, losses = [], []
 
     def record(batch, logs):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import uotm_keras as uk
-from uotm_keras import oracles
+from uotm_keras.objectives import oracles
 
 iterations = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000
 batch_size = 256

@@ -19,8 +19,8 @@ from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, LINES, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import UOTM, InputError, backend, costs, networks, penalties, presets, schedules
-from uotm_keras.cli.parsing import Names, Text, WholeNumber
-from uotm_keras.optimizers import Adam
+from uotm_keras.config.flags import Names, Text, WholeNumber
+from uotm_keras.models.optimizers import Adam
 
 PAIR = Path(__file__).parents[1] / "tests" / "golden" / "w2_mix3to10_4d.npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

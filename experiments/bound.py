@@ -13,8 +13,9 @@ from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
-from uotm_keras import InputError, oracles, presets
-from uotm_keras.cli.parsing import Names, Text, WholeNumber
+from uotm_keras import InputError, presets
+from uotm_keras.config.flags import Names, Text, WholeNumber
+from uotm_keras.objectives import oracles
 
 DIVERGENCES = ("kl", "chi2", "softplus")
 LEAST_POINTS = 1_000

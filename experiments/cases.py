@@ -16,8 +16,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import require_writable, write_text
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import require_writable, write_text
 
 NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part", "variants")
 """Flags that do not change what a case computes; parts and variants are in its names."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from experiments import results
 from experiments.cases import Cases
 from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.parsing import Choice, Command, Text, WholeNumber, WholeNumbers
+from uotm_keras.config.flags import Choice, Command, Text, WholeNumber, WholeNumbers
 
 _KEPT = """\
 Each finished case (a setting and a seed) is kept in OUT/.cases: after an interruption the same

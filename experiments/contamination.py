@@ -16,8 +16,8 @@ from experiments.digit_images import SCORES, TAU
 from experiments.figures import COLOURS, LINES, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import costs, data
-from uotm_keras.cli.parsing import Names, WholeNumber, WholeNumbers
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Names, WholeNumber, WholeNumbers
+from uotm_keras.utils.errors import InputError
 
 KINDS = {"digits": "other digits", "inverted": "inverted", "noise": "noise"}
 _SOURCES = {"digits": "digits", "inverted": "mnist5k:inverted", "noise": "noise"}
@@ -118,7 +118,7 @@ def work(flags: dict, cases: Cases) -> Results | None:
     )  # fmt: skip
 
 
-def _judge(clean: "data.Source", kind: str) -> Judge:
+def _judge(clean: "data.Dataset", kind: str) -> Judge:
     outliers = data.get(_SOURCES[kind], image_size=32)
     return Judge(*(source.take(np.arange(len(source))) for source in (clean, outliers)))
 

@@ -10,7 +10,7 @@ from experiments.clouds import Times
 from uotm_keras import UOTM, data, networks, penalties, schedules
 from uotm_keras.metrics import Scorer
 from uotm_keras.metrics.digit_quality import digit_quality
-from uotm_keras.optimizers import Adam
+from uotm_keras.models.optimizers import Adam
 from uotm_keras.training.scoring import ScoreGenerator
 
 SHAPE = (32, 32, 1)
@@ -47,14 +47,14 @@ def build(arguments: dict, iterations: int, width: int, seed: int) -> UOTM:
     return model
 
 
-def reference(source: "data.Source", metrics: tuple[str, ...] = ("fid", "pr")) -> Scorer:
+def reference(source: "data.Dataset", metrics: tuple[str, ...] = ("fid", "pr")) -> Scorer:
     """Judges by the features of a classifier of real digits: FID's formula, not FID."""
     return Scorer(source, metrics, extractor="mnist5k")
 
 
 def train(
     model: UOTM,
-    source: "data.Source",
+    source: "data.Dataset",
     iterations: int,
     batch_size: int,
     seed: int,

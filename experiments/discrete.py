@@ -14,7 +14,7 @@ from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, label, new_figure
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import InputError, presets
-from uotm_keras.cli.parsing import Number, Text, WholeNumber
+from uotm_keras.config.flags import Number, Text, WholeNumber
 from uotm_keras.data.toys import toy
 
 LEAST_POINTS = 20

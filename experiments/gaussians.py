@@ -13,8 +13,9 @@ from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, MARKERS, label, new_figure
 from experiments.results import Results, Table, over_seeds
-from uotm_keras import InputError, oracles, presets
-from uotm_keras.cli.parsing import Command, Names, Number, WholeNumber, WholeNumbers
+from uotm_keras import InputError, presets
+from uotm_keras.config.flags import Command, Names, Number, WholeNumber, WholeNumbers
+from uotm_keras.objectives import oracles
 
 KINDS = {"kl": "KL-unbalanced", "balanced": "balanced"}
 LEAST_POINTS = 1_000
@@ -200,12 +201,12 @@ def work(flags: dict, cases: Cases) -> Results | None:
     text = f"""
 Pairs of Gaussians N(a, A) → N(b, B) with rotated covariances (eigenvalues from ¼ to 2, means
 N(0, ¼)), {flags["seeds"]} a dimension, cost τ‖x − y‖² with τ = {flags["tau"]:g}/√d; the exact
-map, mass, relaxed marginals and value are in closed form (`uotm_keras.oracles`). Every case is
-trained by `presets.point_cloud` for {flags["iterations"]} iterations of {flags["batch_size"]}
-fresh points and measured on {flags["points"]} others. L2-UVP is 100·E‖T̂(x) − T(x)‖²/Var(ν) over
-the source; means ± standard deviations over the pairs. The value is the dual one, a mean over
-points: the exact potential's on the same points is off by their sampling alone, and the difference
-between the two is what was not learned.
+map, mass, relaxed marginals and value are in closed form (`uotm_keras.objectives.oracles`).
+Every case is trained by `presets.point_cloud` for {flags["iterations"]} iterations of
+{flags["batch_size"]} fresh points and measured on {flags["points"]} others. L2-UVP is
+100·E‖T̂(x) − T(x)‖²/Var(ν) over the source; means ± standard deviations over the pairs. The
+value is the dual one, a mean over points: the exact potential's on the same points is off by
+their sampling alone, and the difference between the two is what was not learned.
 
 This setting's map and potential hold an affine map and a quadratic form besides their networks,
 so that Gaussians are easy for it: the networks have to vanish. What it does elsewhere is in

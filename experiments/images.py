@@ -19,8 +19,8 @@ from experiments.figures import COLOURS, LINES, MARKERS, label, new_figure
 from experiments.methods import PHASES, sjko
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import SJKO, costs, data, penalties, schedules
-from uotm_keras.cli.parsing import Choice, WholeNumber
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Choice, WholeNumber
+from uotm_keras.utils.errors import InputError
 
 DIVERGENCES = ("kl", "chi2", "softplus", "balanced")
 TAUS = (2e-5, 2e-4, 6e-4, 2e-3, 6e-3, 2e-2)

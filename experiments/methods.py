@@ -6,8 +6,8 @@ from typing import NamedTuple
 import keras
 
 from uotm_keras import SJKO, UOTM, costs, networks, penalties, schedules
-from uotm_keras.errors import unknown_name
-from uotm_keras.optimizers import Adam
+from uotm_keras.models.optimizers import Adam
+from uotm_keras.utils.errors import unknown_name
 
 
 class Method(NamedTuple):

@@ -11,7 +11,7 @@ from experiments.cases import Cases
 from experiments.command import new_command, run, say
 from experiments.figures import COLOURS, GREY, label, new_figure
 from experiments.results import Results, Table, over_seeds
-from uotm_keras.cli.parsing import Names, Number, WholeNumber
+from uotm_keras.config.flags import Names, Number, WholeNumber
 from uotm_keras.data.toys import toy
 
 TASKS = {

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.errors import unknown_name
+from uotm_keras.utils.errors import unknown_name
 
 _SIGMA = np.sqrt(0.02)
 """Deviation of the Gaussians of `data.toys`."""

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from uotm_keras import backend
-from uotm_keras.files import atomic_path, write_text
+from uotm_keras.utils.files import atomic_path, write_text
 
 
 @dataclass

@@ -13,9 +13,9 @@ from experiments.command import new_command, run, say
 from experiments.figures import new_figure
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import costs, data
-from uotm_keras.cli.parsing import Text, WholeNumber
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Text, WholeNumber
 from uotm_keras.metrics import Scorer
+from uotm_keras.utils.errors import InputError
 
 LEAST_SAMPLES = 100
 _SHOWN = 12

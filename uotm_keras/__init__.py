@@ -8,16 +8,18 @@ model.fit(images, batch_size=64, epochs=10)
 samples = model.generate(16, seed=0)
 """
 
-from uotm_keras.environment import backend_fault, quiet_commands
-from uotm_keras.errors import InputError
+from uotm_keras.utils.environment import backend_fault, quiet_commands
+from uotm_keras.utils.errors import InputError
 from uotm_keras.version import __version__
 
 if backend_fault() is None:
     with quiet_commands():
-        from uotm_keras import convert, data, metrics, networks, optimizers, presets
-        from uotm_keras.objective import costs, divergences, penalties, schedules
-        from uotm_keras.sjko import SJKO
-        from uotm_keras.uotm import UOTM
+        from uotm_keras import data, metrics, networks, presets
+        from uotm_keras.models import optimizers
+        from uotm_keras.models.sjko import SJKO
+        from uotm_keras.models.uotm import UOTM
+        from uotm_keras.networks import released as convert
+        from uotm_keras.objectives import costs, divergences, penalties, schedules
 else:
     # The commands must come far enough to say it in one sentence; anybody else gets it here.
     def __getattr__(name: str):

@@ -4,12 +4,12 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from uotm_keras.errors import unknown_name
+from uotm_keras.utils.errors import unknown_name
 
 COMMANDS = {
     name: f"uotm_keras.cli.{name}"
     for name in ("digits", "evaluate", "export", "generate", "outliers", "train")
-} | {"report": "uotm_keras.cli.run_page"}
+} | {"report": "uotm_keras.cli.report"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -194,7 +194,7 @@ def test_a_curve_is_read_by_pointer(page, run):
 @pytest.fixture
 def long_log(tmp_path) -> list[dict]:
     """2 000 lines in `tmp_path`, of numbers of all sizes, with its page."""
-    from uotm_keras.training.report_page import write_page
+    from uotm_keras.reporting.page import write_page
     from uotm_keras.training.run_directory import RunDirectory
 
     sizes = 10.0 ** np.random.default_rng(0).uniform(-6, 8, (2, 2000))
@@ -211,7 +211,7 @@ def long_log(tmp_path) -> list[dict]:
 def test_script_and_page_write_numbers_alike(browser, long_log, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
-    from uotm_keras.training.report_axes import grouped, number
+    from uotm_keras.reporting.axes import grouped, number
 
     resize(browser, 1280)
     browser.get((tmp_path / "report.html").as_uri())

@@ -55,7 +55,7 @@ def test_most_of_the_junk_has_the_lowest_weights(contaminated, capsys):
 
 def test_exports_draw_the_runs_digits_elsewhere(contaminated, tmp_path):
     from uotm_keras.cli.runs import load_run
-    from uotm_keras.noise import sample_noise
+    from uotm_keras.utils.seeds import sample_noise
 
     for format in ("savedmodel", "onnx"):
         arguments = [f"--run_dir={contaminated}", f"--out={tmp_path}/{format}"]

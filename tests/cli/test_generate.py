@@ -176,7 +176,7 @@ def translator(tmp_path_factory):
 
 def test_translation_writes_pairs(translator, tmp_path, capsys):
     from uotm_keras import data
-    from uotm_keras.noise import sample_noise
+    from uotm_keras.utils.seeds import sample_noise
 
     pictures = tmp_path / "pictures"
     pictures.mkdir()

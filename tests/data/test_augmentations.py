@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uotm_keras.data import Batches, KerasCVAugmentation, get
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 
 def darken(images, rng):

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uotm_keras.data import ArraySource, Batches, PairBatches, PointSource, get
-from uotm_keras.errors import InputError
+from uotm_keras.data import ArrayDataset, Batches, PairBatches, PointDataset, get
+from uotm_keras.utils.errors import InputError
 
 
 def numbered(count, dimension=1):
     """Points that carry their own index, so that a batch shows which it holds."""
     points = np.repeat(np.arange(count, dtype=np.float32)[:, None], dimension, axis=1)
-    return PointSource(points, "numbered")
+    return PointDataset(points, "numbered")
 
 
 def lopsided(count):
@@ -22,7 +22,7 @@ def lopsided(count):
     images = np.zeros((count, 4, 6, 1), np.uint8)
     images[:, :, 3:] = 255
     images[:, 0] = np.arange(count)[:, None, None]
-    return ArraySource(images, "lopsided")
+    return ArrayDataset(images, "lopsided")
 
 
 @settings(max_examples=40, deadline=None)

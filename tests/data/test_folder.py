@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uotm_keras.data import Batches, FolderSource, get, to_uint8
-from uotm_keras.errors import InputError
+from uotm_keras.data import Batches, FolderDataset, get, to_uint8
+from uotm_keras.utils.errors import InputError
 
 
 def test_finds_all_kinds_and_names_what_it_skips(picture_folder):
@@ -26,7 +26,7 @@ def test_finds_all_kinds_and_names_what_it_skips(picture_folder):
 
 
 def test_pixels_are_those_of_pillow(picture_folder):
-    source = FolderSource(picture_folder, image_size=16)
+    source = FolderDataset(picture_folder, image_size=16)
     index = [os.path.basename(path) for path in source.paths].index("a.png")
     with Image.open(source.paths[index]) as picture:
         width, height = picture.size
@@ -40,8 +40,8 @@ def test_pixels_are_those_of_pillow(picture_folder):
 
 
 def test_with_and_without_memory_and_in_any_order(picture_folder):
-    kept = FolderSource(picture_folder, image_size=16)
-    fresh = FolderSource(picture_folder, image_size=16, cache_bytes=0)
+    kept = FolderDataset(picture_folder, image_size=16)
+    fresh = FolderDataset(picture_folder, image_size=16, cache_bytes=0)
     indices = np.array([7, 0, 7, 11, 3, 2, 2, 9, 5, 1])
     for _ in range(2):
         np.testing.assert_array_equal(kept.take(indices), fresh.take(indices))
@@ -55,10 +55,10 @@ def test_relative_paths_begin_at_data_dir(picture_folder):
 def test_grey_folder_stays_grey(tmp_path):
     for i in range(3):
         Image.new("L", (16, 16), 40 * i).save(tmp_path / f"{i}.png")
-    source = FolderSource(tmp_path)
+    source = FolderDataset(tmp_path)
     assert source.shape == (16, 16, 1)
     np.testing.assert_array_equal(to_uint8(source.take(np.arange(3)))[:, 0, 0, 0], [0, 40, 80])
-    assert FolderSource(tmp_path, channels=3).shape == (16, 16, 3)
+    assert FolderDataset(tmp_path, channels=3).shape == (16, 16, 3)
 
 
 def test_different_sizes_need_image_size(picture_folder):
@@ -68,14 +68,14 @@ def test_different_sizes_need_image_size(picture_folder):
 
 def test_nothing_usable(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        FolderSource(tmp_path / "absent", image_size=16)
+        FolderDataset(tmp_path / "absent", image_size=16)
     with pytest.raises(InputError, match="no usable image: there is no file"):
-        FolderSource(tmp_path, image_size=16)
+        FolderDataset(tmp_path, image_size=16)
     (tmp_path / "broken.png").write_bytes(b"no")
     with pytest.raises(InputError, match=r"skipped 1 file: .*broken\.png"):
-        FolderSource(tmp_path, image_size=16)
+        FolderDataset(tmp_path, image_size=16)
     with pytest.raises(InputError, match="is not a folder"):
-        FolderSource(tmp_path / "broken.png", image_size=16)
+        FolderDataset(tmp_path / "broken.png", image_size=16)
 
 
 def truncate(path):
@@ -84,12 +84,12 @@ def truncate(path):
 
 
 def test_broken_pixels_are_replaced_by_the_next_file_always(picture_folder):
-    whole = FolderSource(picture_folder, image_size=16)
+    whole = FolderDataset(picture_folder, image_size=16)
     index = whole.paths.index(str(picture_folder / "b.jpg"))
     following = whole.take(np.array([index + 1]))[0]
     truncate(picture_folder / "b.jpg")
     for cache_bytes in (0, 1 << 20):
-        source = FolderSource(picture_folder, image_size=16, cache_bytes=cache_bytes)
+        source = FolderDataset(picture_folder, image_size=16, cache_bytes=cache_bytes)
         assert len(source) == 12 and len(source.skipped) == 3  # its header is good
         for _ in range(2):
             np.testing.assert_array_equal(source.take(np.array([index]))[0], following)
@@ -102,14 +102,14 @@ def test_when_all_pixels_are_broken_it_says_so(tmp_path):
         noise = np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i}.jpg")
         truncate(tmp_path / f"{i}.jpg")
-    source = FolderSource(tmp_path, image_size=16)
+    source = FolderDataset(tmp_path, image_size=16)
     with pytest.raises(InputError, match="no readable image"):
         source.take(np.array([1]))
 
 
 def test_index_spares_reading_headers_again(picture_folder, tmp_path, monkeypatch):
     index_path = tmp_path / "run" / "index.json"
-    first = FolderSource(picture_folder, 16, index_path=index_path)
+    first = FolderDataset(picture_folder, 16, index_path=index_path)
     assert len(json.loads(index_path.read_text())["files"]) == 15
 
     from uotm_keras.data import folder
@@ -119,7 +119,7 @@ def test_index_spares_reading_headers_again(picture_folder, tmp_path, monkeypatc
     monkeypatch.setattr(
         folder, "_read_header", lambda path, stat: read.append(os.path.basename(path))
     )
-    again = FolderSource(picture_folder, 16, index_path=index_path)
+    again = FolderDataset(picture_folder, 16, index_path=index_path)
     assert read == []
     assert (again.paths, again.skipped) == (first.paths, first.skipped)
     assert again.fingerprint() == first.fingerprint()
@@ -132,7 +132,7 @@ def test_index_spares_reading_headers_again(picture_folder, tmp_path, monkeypatc
     Image.new("RGB", (50, 50)).save(picture_folder / "text.png")  # now it is a picture
     Image.new("RGB", (50, 50)).save(picture_folder / "new.png")
     (picture_folder / "a.png").unlink()
-    changed = FolderSource(picture_folder, 16, index_path=index_path)
+    changed = FolderDataset(picture_folder, 16, index_path=index_path)
     assert sorted(read) == ["new.png", "text.png"]
     assert len(changed) == 13 and changed.fingerprint() != first.fingerprint()
 
@@ -141,15 +141,15 @@ def test_index_spares_reading_headers_again(picture_folder, tmp_path, monkeypatc
 def test_a_damaged_index_is_made_anew(picture_folder, tmp_path, content):
     index_path = tmp_path / "index.json"
     index_path.write_text(content)
-    assert len(FolderSource(picture_folder, 16, index_path=index_path)) == 12
+    assert len(FolderDataset(picture_folder, 16, index_path=index_path)) == 12
     assert len(json.loads(index_path.read_text())["files"]) == 15
 
 
 def test_workers_give_the_same_batches(picture_folder):
-    source = FolderSource(picture_folder, image_size=16)
+    source = FolderDataset(picture_folder, image_size=16)
     expected = [Batches(source, 5, seed=1)[k] for k in range(8)]
     for workers in (0, 2):
-        fresh = Batches(FolderSource(picture_folder, image_size=16), 5, seed=1)
+        fresh = Batches(FolderDataset(picture_folder, image_size=16), 5, seed=1)
         stream = iter(fresh.stream(workers=workers))
         for batch in expected:
             np.testing.assert_array_equal(next(stream), batch)

@@ -12,7 +12,7 @@ from uotm_keras.data.pixels import (
     fit_images,
     fit_picture,
 )
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 
 def test_every_byte_comes_back():

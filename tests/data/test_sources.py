@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from uotm_keras.data import NAMES, ArraySource, PointSource, get, to_uint8
-from uotm_keras.errors import InputError
+from uotm_keras.data import NAMES, ArrayDataset, PointDataset, get, to_uint8
+from uotm_keras.utils.errors import InputError
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -147,7 +147,7 @@ def test_npz_images(tmp_path):
 def test_npz_points(tmp_path):
     points = np.random.default_rng(0).normal(size=(7, 3))
     source = get(save(tmp_path, points=points), data_dir=tmp_path)
-    assert isinstance(source, PointSource) and not source.is_images
+    assert isinstance(source, PointDataset) and not source.is_images
     np.testing.assert_allclose(source.take(np.arange(7)), points, rtol=1e-6)
     assert get(save(tmp_path, x=points[:, 0]), data_dir=tmp_path).shape == (1,)
 
@@ -308,9 +308,9 @@ def test_too_few_outliers_to_take():
 
 def test_arrays_of_the_wrong_kind():
     with pytest.raises(InputError, match="float64"):
-        ArraySource(np.zeros((2, 4, 4, 1)), "mine")
+        ArrayDataset(np.zeros((2, 4, 4, 1)), "mine")
     with pytest.raises(InputError, match="shape"):
-        PointSource(np.zeros(4), "mine")
+        PointDataset(np.zeros(4), "mine")
 
 
 def test_noise_is_uniform_and_repeats_itself():

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from uotm_keras.data import get, prepare_tfds, tfds_prepare, to_uint8
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 CIFAR_FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 
@@ -184,9 +184,9 @@ def test_a_server_in_trouble_is_not_retried_for_minutes(tmp_path, monkeypatch):
 
 
 def test_transparent_images_lose_their_alpha():
-    from uotm_keras.data import TFDSSource
+    from uotm_keras.data import TFDSDataset
 
-    source = object.__new__(TFDSSource)
+    source = object.__new__(TFDSDataset)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 4), dtype=np.uint8)
     source._selection, source._key, source._image_size = None, "image", None
     source._records, source.shape = [{"image": pixels}], (4, 4, 3)

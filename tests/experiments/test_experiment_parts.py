@@ -7,8 +7,9 @@ import pytest
 import uotm_keras as uk
 from experiments import benchmark_pair, clouds, exact, gaussians, methods, mixture, planar_sets
 from experiments.results import Table, over_seeds
-from uotm_keras import oracles, presets
+from uotm_keras import presets
 from uotm_keras.data.toys import toy
+from uotm_keras.objectives import oracles
 
 
 def exact_model(transport, a, A, b, B, tau, divergence):

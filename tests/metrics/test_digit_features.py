@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from uotm_keras import metrics
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import digit_features
 from uotm_keras.metrics.digit_features import digit_classifier, load_digit_images
+from uotm_keras.utils.errors import InputError
 
 
 def test_held_out_accuracy():

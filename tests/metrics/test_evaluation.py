@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from uotm_keras import metrics
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.network import NOT_COMPARABLE
+from uotm_keras.utils.errors import InputError
 from uotm_keras.version import __version__
 
 OPTIONS = metrics.Options(kid_subsets=3, kid_subset_size=20, is_splits=2)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from uotm_keras import metrics
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.extractors import as_extractor
+from uotm_keras.utils.errors import InputError
 
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(size=(60, 4))

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import fid_inception_v3
 from uotm_keras.metrics.inception import inception_hash
 from uotm_keras.metrics.inception_imagenet import imagenet_inception
 from uotm_keras.metrics.network import NOT_COMPARABLE
 from uotm_keras.metrics.resizing import FIDPreprocessing
+from uotm_keras.utils.errors import InputError
 
 PROGRAMS = {"pytorch_fid": "pytorch_fid", "tf1": "torch_fidelity"}
 

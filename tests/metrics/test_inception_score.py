@@ -5,8 +5,8 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import inception_score
+from uotm_keras.utils.errors import InputError
 
 
 def by_hand(logits, splits):

@@ -6,10 +6,10 @@ import socket
 import numpy as np
 import pytest
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import inception_weights
 from uotm_keras.metrics.inception import fid_inception_v3
 from uotm_keras.metrics.inception_weights import is_published, load_inception_weights
+from uotm_keras.utils.errors import InputError
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import kernel_distance, polynomial_mmd
+from uotm_keras.utils.errors import InputError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import precision_recall
+from uotm_keras.utils.errors import InputError
 
 
 def with_scikit_learn(real, fake, k, density_k):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import (
     FeatureStatistics,
     Network,
@@ -20,6 +19,7 @@ from uotm_keras.metrics import (
 from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.reference_files import read_pickled_dict
 from uotm_keras.metrics.references import kept_reference_path
+from uotm_keras.utils.errors import InputError
 
 MU = np.arange(3.0)
 SIGMA = np.diag([1.0, 2.0, 3.0])

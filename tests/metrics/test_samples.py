@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import (
     ImageArray,
     ImageFolder,
@@ -12,6 +11,7 @@ from uotm_keras.metrics import (
     jpeg_round_trip,
     open_images,
 )
+from uotm_keras.utils.errors import InputError
 
 
 @pytest.fixture

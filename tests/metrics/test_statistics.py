@@ -8,8 +8,8 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import FeatureStatistics, frechet_distance, frechet_distance_of_features
+from uotm_keras.utils.errors import InputError
 
 
 def moments(features):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from uotm_keras.errors import InputError
 from uotm_keras.training.metrics_log import MetricsLog
+from uotm_keras.utils.errors import InputError
 
 
 def log_of(tmp_path, start: int = 0) -> MetricsLog:

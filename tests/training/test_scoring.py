@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import uotm_keras as uk
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import Options, Scorer, to_uint8
 from uotm_keras.training import ScoreGenerator
 from uotm_keras.training.checkpoints import Checkpoints, load_weights
 from uotm_keras.training.scoring import sample_batches
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.seeds import sample_noise
 
 OPTIONS = Options(kid_subsets=2, kid_subset_size=10, is_splits=2)
 
@@ -208,6 +209,6 @@ class TestSampleBatches:
         np.testing.assert_allclose(whole, parts, atol=1e-6)
         order = np.random.default_rng(3).permutation(5)
         keys = [(3, i) for i in range(12)]
-        (latent,) = uk.noise.sample_noise(keys, (2,))
+        (latent,) = sample_noise(keys, (2,))
         x = source.take(order[np.arange(12) % 5])
         np.testing.assert_allclose(whole, model.transport(x, latent), atol=1e-6)

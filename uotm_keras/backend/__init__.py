@@ -48,7 +48,7 @@ backend is taken at import:
 
 import keras
 
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 _name = keras.backend.backend()
 if _name == "tensorflow":

@@ -7,7 +7,7 @@ import jax
 import keras
 
 from uotm_keras.backend import jax_distribution as distribution
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 __all__ = [
     "CONVOLUTION_FORMAT",

@@ -9,8 +9,8 @@ import jax
 import keras
 import numpy as np
 
-from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
-from uotm_keras.errors import InputError
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.utils.errors import InputError
 
 REPLICAS_ARE_APART = False
 HOW_TO_START_SEVERAL = (

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from uotm_keras.backend import tensorflow_distribution as distribution
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 __all__ = [
     "CONVOLUTION_FORMAT",

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
-from uotm_keras.errors import InputError
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.utils.errors import InputError
 
 REPLICAS_ARE_APART = True
 HOW_TO_START_SEVERAL = "set TF_CONFIG in each process"

@@ -9,7 +9,7 @@ import keras
 import torch
 
 from uotm_keras.backend import torch_distribution as distribution
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 __all__ = [
     "CONVOLUTION_FORMAT",

@@ -8,8 +8,8 @@ import keras
 import torch
 import torch.distributed as dist
 
-from uotm_keras.cluster import Cluster, Distribution, check_address, split_address
-from uotm_keras.errors import InputError
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.utils.errors import InputError
 
 REPLICAS_ARE_APART = True
 HOW_TO_START_SEVERAL = "start the processes by torchrun"

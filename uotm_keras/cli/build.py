@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 from uotm_keras import data
-from uotm_keras.errors import InputError
+from uotm_keras.models.optimizers import Adam
+from uotm_keras.models.sjko import SJKO
+from uotm_keras.models.uotm import UOTM
 from uotm_keras.networks import (
     LargePotential,
     NCSNpp,
@@ -19,13 +21,11 @@ from uotm_keras.networks import (
     SmallPotential,
     SmallResNetPotential,
 )
-from uotm_keras.noise import sample_noise
-from uotm_keras.objective import costs, penalties, schedules
-from uotm_keras.optimizers import Adam
-from uotm_keras.sjko import SJKO
+from uotm_keras.objectives import costs, penalties, schedules
 from uotm_keras.training.run_directory import RunDirectory
-from uotm_keras.training.sample_grids import save_picture, side_by_side
-from uotm_keras.uotm import UOTM
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.pictures import save_picture, side_by_side
+from uotm_keras.utils.seeds import sample_noise
 
 _POINTS_SHOWN = 2000
 _ALPHA = {
@@ -45,8 +45,8 @@ class Data:
         batches: of which `fit` takes the stream.
     """
 
-    target: "data.Source"
-    source: "data.Source | None"
+    target: "data.Dataset"
+    source: "data.Dataset | None"
     batches: "data.Batches | data.PairBatches"
 
 

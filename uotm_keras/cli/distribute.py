@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from uotm_keras.cluster import Cluster, Distribution
-from uotm_keras.errors import InputError
+from uotm_keras.backend.cluster import Cluster, Distribution
+from uotm_keras.utils.errors import InputError
 
 
 def find_cluster(flags: Mapping) -> Cluster | None:

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from uotm_keras.cli.parsing import Command
-from uotm_keras.environment import check_backend
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Command
+from uotm_keras.utils.environment import check_backend
+from uotm_keras.utils.errors import InputError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 _HELP = ("--help", "-help", "-h", "--helpfull")

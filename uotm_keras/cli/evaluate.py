@@ -6,10 +6,10 @@ from pathlib import Path
 
 from uotm_keras.cli import flags as train_flags
 from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.parsing import Choice, Command, Names, Text, WholeNumber, expand_flagfiles
 from uotm_keras.cli.runs import add_checkpoint_flag
-from uotm_keras.errors import InputError
-from uotm_keras.noise import MAX_SEED
+from uotm_keras.config.flags import Choice, Command, Names, Text, WholeNumber, expand_flagfiles
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.seeds import MAX_SEED
 
 ALL = ("fid", "kid", "is", "pr", "dc")
 
@@ -127,7 +127,7 @@ def _output(name: str | None) -> Path | None:
     """The file to write, which must be possible before hours are spent on its content."""
     if name is None:
         return None
-    from uotm_keras.files import require_writable
+    from uotm_keras.utils.files import require_writable
 
     path = Path(name).expanduser()
     if path.is_dir():
@@ -138,11 +138,12 @@ def _output(name: str | None) -> Path | None:
 
 def _evaluate(flags: dict, given: dict) -> int:
     # Imported here, so that mistakes in flags are told before the work begins.
-    from uotm_keras.cli import report, subjects
+    from uotm_keras.cli import console as report
+    from uotm_keras.cli import evaluation_inputs as subjects
     from uotm_keras.cli.scores import inception
-    from uotm_keras.files import write_text
     from uotm_keras.metrics import Options, Scorer
     from uotm_keras.metrics.evaluation import check_enough
+    from uotm_keras.utils.files import write_text
 
     subject = subjects.open_subject(flags)
     metrics, remark = _metrics(flags, given, subject)
@@ -187,7 +188,7 @@ def _evaluate(flags: dict, given: dict) -> int:
 
 def _metrics(flags: dict, given: dict, subject) -> tuple[list[str], str]:
     """The metrics, and a sentence on why they are not all, if nobody said which."""
-    from uotm_keras.cli.subjects import digits_of, statistics_only
+    from uotm_keras.cli.evaluation_inputs import digits_of, statistics_only
     from uotm_keras.metrics.inception_weights import published_weights_at_hand
 
     if flags["metrics"]:

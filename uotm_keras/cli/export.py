@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.parsing import Choice, Command, Text
 from uotm_keras.cli.runs import add_checkpoint_flag
+from uotm_keras.config.flags import Choice, Command, Text
 
 USAGE = """\
 Writes the averaged generator of a run as a folder that needs only TensorFlow (savedmodel) or

@@ -1,6 +1,6 @@
 """The flags of `train.py`: what each means, accepts, defaults to, and was in the paper."""
 
-from uotm_keras.cli.parsing import (
+from uotm_keras.config.flags import (
     Choice,
     Command,
     Names,
@@ -9,7 +9,7 @@ from uotm_keras.cli.parsing import (
     WholeNumber,
     WholeNumbers,
 )
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 OPERATIONAL = frozenset(
     "run_dir data_dir max_steps log_every checkpoint_every sample_every grid_size "

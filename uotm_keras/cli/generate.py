@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.generators import SOURCES, Generator, open_generator
-from uotm_keras.cli.parsing import Choice, Command, Text, WholeNumber
-from uotm_keras.cli.results import Batch, check_target, write_results
+from uotm_keras.cli.generator_source import SOURCES, Generator, open_generator
 from uotm_keras.cli.runs import add_checkpoint_flag
-from uotm_keras.errors import InputError
-from uotm_keras.noise import MAX_SEED, sample_noise
+from uotm_keras.cli.sample_files import Batch, check_target, write_results
+from uotm_keras.config.flags import Choice, Command, Text, WholeNumber
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.seeds import MAX_SEED, sample_noise
 
 USAGE = """\
 Draws samples of a trained generator. One seed is one image, whatever the batch size.
@@ -249,7 +249,7 @@ def great_circle(ends: np.ndarray, between: int) -> np.ndarray:
 
 
 def _with_progress(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    from uotm_keras.cli.report import Bars
+    from uotm_keras.cli.console import Bars
 
     with Bars() as bars:
         advance = bars.bar("samples", count)

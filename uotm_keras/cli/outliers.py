@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.parsing import Command, Text, WholeNumber
 from uotm_keras.cli.runs import add_checkpoint_flag
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Command, Text, WholeNumber
+from uotm_keras.utils.errors import InputError
 
 USAGE = """\
 Ranks the training data of a run by the weight dπ₁/dν that its optimum gives each example,
@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _rank(flags: dict) -> int:
     from uotm_keras import backend
     from uotm_keras.cli import build
-    from uotm_keras.cli.report import Bars
+    from uotm_keras.cli.console import Bars
     from uotm_keras.cli.runs import load_run
-    from uotm_keras.files import require_writable, write_text
-    from uotm_keras.training.outliers import describe_found, rank
-    from uotm_keras.training.sample_grids import save_picture
+    from uotm_keras.training.ranking import describe_found, rank
+    from uotm_keras.utils.files import require_writable, write_text
+    from uotm_keras.utils.pictures import save_picture
 
     backend.prepare_command()
     run = load_run(flags["run_dir"], checkpoint=flags["checkpoint"])

@@ -1,80 +1,125 @@
-"""How evaluate.py shows its work: progress bars and a table."""
+"""`python -m uotm_keras report`, and the page that train.py writes at each checkpoint."""
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
-from uotm_keras.metrics.scorer import LABELS
+from uotm_keras.cli import flags as train_flags
+from uotm_keras.cli.entry import run_command
+from uotm_keras.config.flags import Command, Text, WholeNumber
+from uotm_keras.utils.errors import InputError
 
+USAGE = """\
+Writes the page of a run anew: RUN_DIR/report.html, one file to look at without a network.
 
-class Bars:
-    """Progress bars on a terminal's stderr; nothing elsewhere. A context manager."""
+    python -m uotm_keras report --run_dir=runs/digits
 
-    def __init__(self):
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description:9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> "Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._progress.stop()
-
-    def bar(self, label: str, total: int | None) -> Callable[[int], None]:
-        """A function that moves a bar on, which appears at its first call.
-
-        A second pass over the same images begins a second bar.
-        """
-        task, done = None, 0
-
-        def advance(count: int) -> None:
-            nonlocal task, done
-            if task is None or (total is not None and done >= total):
-                task, done = self._progress.add_task(label, total=total), 0
-            done += count
-            self._progress.advance(task, count)
-
-        return advance
+train.py writes it too, at each checkpoint. Here the training data with the lowest weights
+come from the newest checkpoint; without one, or without the data, they are left out."""
 
 
-def print_scores(result: Mapping, subject: str) -> None:
-    """Prints a result of the evaluation command as a table with what belongs beside it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    records = result["metrics"]
-    table = Table("score", "value", "samples", "reference", title=f"Scores of {subject}")
-    for name, record in records.items():
-        value = f"{record['value']:.4g}"
-        if "std" in record:
-            value += f" ± {record['std']:.2g}"
-        table.add_row(LABELS[name], value, str(record["samples"]), record["reference"] or "none")
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    for network in dict.fromkeys(_network(record) for record in records.values()):
-        console.print(network, soft_wrap=True)
-    console.print(f"protocol {result['protocol']}, seed {result['seed']}", soft_wrap=True)
-    for note in result["notes"]:
-        console.print(f"note: {note}", soft_wrap=True)
+def command() -> Command:
+    """The flags of this command."""
+    c = Command(USAGE)
+    c.group("Flags")
+    c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
+    c.add(
+        "examples", WholeNumber(0, 10_000_000), 2048,
+        "Training examples that are weighed, at most; 0 leaves the outliers out.",
+    )  # fmt: skip
+    return c
 
 
-def _network(record: Mapping) -> str:
-    return (
-        f"network {record['network']}, weights {record['weights'][:12]}, preprocessing "
-        f"{record['preprocessing']}"
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the page as the flags say; 0, or 2 after one sentence on stderr."""
+    return run_command(argv, command, lambda arguments: _write(command().parse(arguments)))
+
+
+def _write(flags: dict) -> int:
+    from uotm_keras import backend
+    from uotm_keras.cli.build import build_data
+    from uotm_keras.cli.runs import load_run, open_run
+    from uotm_keras.cli.scores import describe_protocol
+    from uotm_keras.reporting.page import write_page
+
+    directory = open_run(flags["run_dir"])
+    run_flags, count = directory.read_config()["flags"], flags["examples"]
+    backend.prepare_command()
+    step, facts, outliers = None, {}, "They were not looked for."
+    if count:
+        try:
+            run = load_run(flags["run_dir"])
+            step, facts = run.step, _network_facts(run.model)
+            outliers = _outliers(run.model, build_data(run_flags), step, run_flags, count)
+        except InputError as error:
+            outliers = f"They could not be found here: {error}"
+            print(f"without outliers: {' '.join(str(error).split())}")
+    page = write_page(
+        directory, step=step, facts=facts, outliers=outliers,
+        protocol=describe_protocol(run_flags), **_about_flags(),
+    )  # fmt: skip
+    print(f"  page  {page}")
+    return 0
+
+
+def _outliers(model, data, step: int, flags: Mapping, examples: int):
+    """The page's `Outliers`, or a sentence why there are none."""
+    from uotm_keras.reporting.lowest_weights import find_outliers
+
+    if flags["target_divergence"] == "balanced":
+        return "With --target_divergence=balanced every example has the weight 1: there are none."
+    # In batches as in training, for potentials with minibatch statistics.
+    batch_size = min(flags["batch_size"], len(data.target))
+    return find_outliers(model, data.target, step, batch_size, examples)
+
+
+def page_writer(flags: Mapping, data, directory) -> Callable[[object, int], None]:
+    """A function of (model, step) that writes the run's page.
+
+    It draws no random numbers and leaves the model as it is. Whatever goes wrong is told in
+    one line on stderr: a page is no reason to end a run.
+
+    Args:
+        flags: of the run.
+        data: a `build.Data`.
+        directory: the `RunDirectory`.
+    """
+    from uotm_keras.cli.scores import describe_protocol
+    from uotm_keras.reporting.lowest_weights import EXAMPLES
+    from uotm_keras.reporting.page import write_page
+    from uotm_keras.reporting.thumbnails import Pictures
+
+    pictures = Pictures()
+
+    def write(model, step: int) -> None:
+        try:
+            write_page(
+                directory, step=step, facts=_network_facts(model),
+                outliers=_outliers(model, data, step, flags, EXAMPLES),
+                protocol=describe_protocol(flags), pictures=pictures, **_about_flags(),
+            )  # fmt: skip
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            print(f"warning: the run's page was not written: {text}", file=sys.stderr, flush=True)
+
+    return write
+
+
+def _about_flags() -> dict:
+    """What the page must know of the training flags."""
+    values = train_flags.parse(["--run_dir=none", "--dataset=none"])
+    command = train_flags.command()
+    names = [name for name in values if name not in ("run_dir", "dataset")]
+    return {
+        "defaults": {name: values[name] for name in names},
+        # No flag but these two lacks a default, which says how None is written.
+        "unset": {name: str(command.default(name)) for name in names if values[name] is None},
+    }
+
+
+def _network_facts(model) -> dict[str, str]:
+    from uotm_keras.reporting.axes import grouped
+
+    return {
+        f"{name}'s parameters": grouped(getattr(model, name).count_params())
+        for name in ("generator", "potential")
+    }

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from uotm_keras.cli.parsing import Command, Text
-from uotm_keras.errors import InputError
+from uotm_keras.config.flags import Command, Text
+from uotm_keras.utils.errors import InputError
 
 _WEIGHTS = re.compile(r"(step|best)_(\d+)\.weights\.h5")
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from uotm_keras.cli.build import Data
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import Scorer, as_extractor, fid_inception_v3
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
+from uotm_keras.utils.errors import InputError
 
 EMBEDDED = ("digits", "mnist5k")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from uotm_keras.cli import flags as train_flags
 from uotm_keras.cli.entry import INTERRUPTED, run_command, tell
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 DIVERGED = 3
 _GOES_ON = "the same command goes on from the last checkpoint."
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(flags: dict) -> int:
     # Imported here, so that mistakes in flags are told before Keras has started.
+    from uotm_keras.backend.meeting import Processes, meet
     from uotm_keras.cli.distribute import find_cluster
     from uotm_keras.exporting import require_packages
-    from uotm_keras.meeting import Processes, meet
 
     if flags["export"] != "none":
         require_packages(flags["export"])  # before hours of training
@@ -64,7 +64,7 @@ def _train_together(flags: dict, cluster, group) -> int:
     from uotm_keras import backend
     from uotm_keras.cli import build
     from uotm_keras.cli.distribute import open_distribution
-    from uotm_keras.cli.run_page import page_writer
+    from uotm_keras.cli.report import page_writer
     from uotm_keras.cli.scores import score_generator
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train

@@ -15,27 +15,27 @@ pixels.py          bytes and [-1, 1], sizes, channels
 
 from uotm_keras.data.augmentations import KerasCVAugmentation
 from uotm_keras.data.batches import Batches, PairBatches
-from uotm_keras.data.catalogue import NAMES, get
-from uotm_keras.data.contamination import ContaminatedSource
-from uotm_keras.data.folder import FolderSource
+from uotm_keras.data.catalog import NAMES, get
+from uotm_keras.data.contamination import ContaminatedDataset
+from uotm_keras.data.dataset import ArrayDataset, Dataset, PointDataset
+from uotm_keras.data.folder import FolderDataset
 from uotm_keras.data.pixels import from_uint8, to_uint8
-from uotm_keras.data.source import ArraySource, PointSource, Source
 from uotm_keras.data.tfds_prepare import prepare_tfds
-from uotm_keras.data.tfds_sets import TFDSSource
+from uotm_keras.data.tfds_sets import TFDSDataset
 from uotm_keras.data.toys import TOYS, toy
 
 __all__ = [
     "NAMES",
     "TOYS",
-    "ArraySource",
+    "ArrayDataset",
     "Batches",
-    "ContaminatedSource",
-    "FolderSource",
+    "ContaminatedDataset",
+    "FolderDataset",
     "KerasCVAugmentation",
     "PairBatches",
-    "PointSource",
-    "Source",
-    "TFDSSource",
+    "PointDataset",
+    "Dataset",
+    "TFDSDataset",
     "from_uint8",
     "get",
     "prepare_tfds",

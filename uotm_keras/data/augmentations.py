@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from uotm_keras.errors import InputError, unknown_name
+from uotm_keras.utils.errors import InputError, unknown_name
 
 __all__ = ["Augmentation", "KerasCVAugmentation", "flip_horizontally", "resolve_augmentations"]
 

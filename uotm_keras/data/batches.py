@@ -17,8 +17,8 @@ from uotm_keras.data.augmentations import (
     flip_horizontally,
     resolve_augmentations,
 )
-from uotm_keras.data.source import Source
-from uotm_keras.errors import InputError
+from uotm_keras.data.dataset import Dataset
+from uotm_keras.utils.errors import InputError
 
 __all__ = ["Batches", "PairBatches"]
 
@@ -117,7 +117,7 @@ class Batches(_BatchStream):
 
     def __init__(
         self,
-        source: Source,
+        source: Dataset,
         batch_size: int,
         seed: int = 0,
         *,
@@ -219,8 +219,8 @@ class PairBatches(_BatchStream):
 
     def __init__(
         self,
-        source: Source,
-        target: Source,
+        source: Dataset,
+        target: Dataset,
         batch_size: int,
         seed: int = 0,
         *,

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from uotm_keras.data.source import Source, content_key
-from uotm_keras.errors import InputError
+from uotm_keras.data.dataset import Dataset, content_key
+from uotm_keras.utils.errors import InputError
 
-__all__ = ["ContaminatedSource", "parse_contamination"]
+__all__ = ["ContaminatedDataset", "parse_contamination"]
 
 
-class ContaminatedSource(Source):
+class ContaminatedDataset(Dataset):
     """The clean examples, followed by the first round(fraction · N) of another source.
 
     Args:
@@ -27,7 +27,7 @@ class ContaminatedSource(Source):
             or `other` has too few examples.
     """
 
-    def __init__(self, clean: Source, other: Source, fraction: float):
+    def __init__(self, clean: Dataset, other: Dataset, fraction: float):
         if not 0 < fraction < 1:
             raise InputError(
                 f"contaminate={other.name}:{fraction}: accepted is a fraction between 0 and 1."
@@ -82,7 +82,7 @@ class ContaminatedSource(Source):
         return " ".join(filter(None, (self.clean.report(), self.other.report())))
 
 
-def parse_contamination(text: str, open_source: Callable[[str], Source]) -> tuple[Source, float]:
+def parse_contamination(text: str, open_source: Callable[[str], Dataset]) -> tuple[Dataset, float]:
     """Reads SOURCE:FRACTION, such as mnist5k:0.01 or tfds:mnist:0.01."""
     name, _, fraction = text.rpartition(":")
     try:

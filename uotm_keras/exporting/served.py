@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 METADATA = "uotm_keras.json"
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.errors import InputError, unknown_name
-from uotm_keras.files import atomic_path
 from uotm_keras.metrics.cache import array_hash, cache_folder, text_hash
 from uotm_keras.metrics.extractors import Extractor
 from uotm_keras.metrics.frechet import frechet_distance_of_features
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.statistics import read_npz
+from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.files import atomic_path
 
 SCORE_NAME = "digit Fréchet distance, not FID"
 HIDDEN = (256, 64)

@@ -11,9 +11,9 @@ import warnings
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.digit_features import load_digit_images
 from uotm_keras.metrics.extractors import to_uint8
+from uotm_keras.utils.errors import InputError
 
 CONFIDENT = 0.8
 """The class probability above which a sample counts as a digit."""

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from uotm_keras.errors import InputError, unknown_name
 from uotm_keras.metrics.cache import array_hash
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.statistics import check_features
+from uotm_keras.utils.errors import InputError, unknown_name
 
 NAMED = ("fid", "imagenet", "digits", "mnist5k", "features")
 BATCH_SIZE = 64

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.extractors import as_extractor, to_uint8
+from uotm_keras.utils.errors import InputError
 
 try:
     from keras.src.backend.common.symbolic_scope import in_symbolic_scope

@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.features import FeatureMetric
 from uotm_keras.metrics.statistics import (
     FeatureStatistics,
@@ -12,6 +11,7 @@ from uotm_keras.metrics.statistics import (
     frechet_distance,
     warn_if_few,
 )
+from uotm_keras.utils.errors import InputError
 
 
 def frechet_distance_of_features(real: np.ndarray, fake: np.ndarray) -> float:

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 
 from uotm_keras import backend
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.cache import array_hash
 from uotm_keras.metrics.inception_weights import is_published, load_inception_weights
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.resizing import FIDPreprocessing, check_preprocessing
+from uotm_keras.utils.errors import InputError
 
 BATCH_NORM_EPSILON = 1e-3
 CLASSES = 1008

@@ -2,10 +2,10 @@
 
 import keras
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.cache import array_hash
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.resizing import FIDPreprocessing
+from uotm_keras.utils.errors import InputError
 
 
 def imagenet_inception(weights: str | None = "imagenet") -> keras.Model:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import atomic_path
 from uotm_keras.metrics.cache import array_hash, cache_folder
-from uotm_keras.pickles import DAMAGE
-from uotm_keras.pth import read_state_dict
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import atomic_path
+from uotm_keras.utils.pickles import DAMAGE
+from uotm_keras.utils.pth import read_state_dict
 
 FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
 FID_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FID_FILE}"

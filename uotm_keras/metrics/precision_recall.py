@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.features import FeatureMetric
 from uotm_keras.metrics.statistics import check_features
+from uotm_keras.utils.errors import InputError
 
 
 class NeighbourScores(NamedTuple):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.statistics import check_moments, read_npz
-from uotm_keras.pickles import DAMAGE, RestrictedUnpickler
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.pickles import DAMAGE, RestrictedUnpickler
 
 
 def read_statistics(path: str | os.PathLike) -> dict:

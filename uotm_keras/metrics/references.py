@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import atomic_path
 from uotm_keras.metrics.cache import cache_folder, text_hash
 from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.reference_files import read_statistics
 from uotm_keras.metrics.samples import ImageArray, ImageFolder, open_images
 from uotm_keras.metrics.statistics import FeatureStatistics, read_npz
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import atomic_path
 from uotm_keras.version import __version__
 
 # Raised when a kept file would no longer mean the same.

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from uotm_keras.errors import unknown_name
+from uotm_keras.utils.errors import unknown_name
 
 # Where output pixel i is read from, given the scale s = input size / output size, and the
 # normalisation that follows. Both are those of the programs in whose numbers FIDs are stated.

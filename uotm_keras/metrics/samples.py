@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from uotm_keras.errors import InputError
 from uotm_keras.metrics.cache import array_hash
 from uotm_keras.metrics.statistics import read_npz
+from uotm_keras.utils.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 JPEG_QUALITY = 75

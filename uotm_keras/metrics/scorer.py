@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from uotm_keras.errors import InputError, unknown_name
 from uotm_keras.metrics.evaluation import (
     FEATURE_METRICS,
     METRICS,
@@ -15,6 +14,7 @@ from uotm_keras.metrics.evaluation import (
 )
 from uotm_keras.metrics.extractors import Extractor, as_extractor
 from uotm_keras.metrics.references import Reference, open_reference
+from uotm_keras.utils.errors import InputError, unknown_name
 from uotm_keras.version import __version__
 
 NAMES = (*METRICS, "digits")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import atomic_path
-from uotm_keras.pickles import DAMAGE
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import atomic_path
+from uotm_keras.utils.pickles import DAMAGE
 
 
 def check_features(features: np.ndarray, what: str = "features") -> np.ndarray:

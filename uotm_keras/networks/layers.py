@@ -14,8 +14,8 @@ import numpy as np
 from keras import layers, ops
 
 from uotm_keras import backend
-from uotm_keras.errors import InputError
-from uotm_keras.splitting import group_size
+from uotm_keras.backend.splitting import group_size
+from uotm_keras.utils.errors import InputError
 
 _PACKAGE = "uotm_keras"
 _FIR = np.array([1.0, 3.0, 3.0, 1.0]) / 8.0

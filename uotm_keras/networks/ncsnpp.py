@@ -3,7 +3,6 @@
 import keras
 from keras import layers, ops
 
-from uotm_keras.errors import InputError
 from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.networks.layers import (
     INVERSE_SQRT_2,
@@ -16,6 +15,7 @@ from uotm_keras.networks.layers import (
     conv,
     variance_scaling,
 )
+from uotm_keras.utils.errors import InputError
 
 
 @keras.saving.register_keras_serializable("uotm_keras")

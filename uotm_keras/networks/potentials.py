@@ -3,7 +3,6 @@
 import keras
 from keras import layers, ops
 
-from uotm_keras.errors import InputError
 from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.networks.layers import (
     NEARLY_ZERO,
@@ -12,6 +11,7 @@ from uotm_keras.networks.layers import (
     conv,
     variance_scaling,
 )
+from uotm_keras.utils.errors import InputError
 
 
 def _head_policy() -> keras.DTypePolicy:

@@ -3,9 +3,9 @@
 import keras
 from keras import layers, ops
 
-from uotm_keras.errors import InputError
 from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.networks.layers import Convolution, GroupNorm
+from uotm_keras.utils.errors import InputError
 
 
 def _resnet_conv(filters: int, name: str):

@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import atomic_path, write_text
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import atomic_path, write_text
 
 
 class NotFinite(RuntimeError):

@@ -13,13 +13,13 @@ import numpy as np
 import psutil
 
 from uotm_keras import backend
-from uotm_keras.meeting import Processes
+from uotm_keras.backend.meeting import Processes
+from uotm_keras.models.uotm import UOTM
 from uotm_keras.training.checkpoints import Checkpoints, NotFinite, require_finite
 from uotm_keras.training.display import Display
 from uotm_keras.training.metrics_log import MetricsLog
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
-from uotm_keras.uotm import UOTM
 
 
 @dataclasses.dataclass(frozen=True)

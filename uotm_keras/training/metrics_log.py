@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 
-from uotm_keras.errors import InputError
+from uotm_keras.utils.errors import InputError
 
 
 class MetricsLog:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from uotm_keras.errors import InputError
-from uotm_keras.files import write_text
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import write_text
 from uotm_keras.version import __version__
 
 _RECORDED_PACKAGES = ("keras", "numpy", "tensorflow", "jax", "torch", "grain")

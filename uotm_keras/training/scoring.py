@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from uotm_keras import backend
-from uotm_keras.errors import InputError
 from uotm_keras.metrics import Options, Scorer
 from uotm_keras.metrics.scorer import LOWER_IS_BETTER
-from uotm_keras.noise import sample_noise
+from uotm_keras.models.uotm import UOTM
 from uotm_keras.training.checkpoints import Checkpoints
-from uotm_keras.uotm import UOTM
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.seeds import sample_noise
 
 BEST = "best"
 """The name of the best checkpoint's files: `best_N.weights.h5` and `best_N.json`."""

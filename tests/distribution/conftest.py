@@ -1,6 +1,0 @@
-"""What these tests share with those of the commands."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))

@@ -1,0 +1,80 @@
+"""How evaluate.py shows its work: progress bars and a table."""
+
+from collections.abc import Callable, Mapping
+
+from uotm_keras.metrics.scorer import LABELS
+
+
+class Bars:
+    """Progress bars on a terminal's stderr; nothing elsewhere. A context manager."""
+
+    def __init__(self):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._progress.stop()
+
+    def bar(self, label: str, total: int | None) -> Callable[[int], None]:
+        """A function that moves a bar on, which appears at its first call.
+
+        A second pass over the same images begins a second bar.
+        """
+        task, done = None, 0
+
+        def advance(count: int) -> None:
+            nonlocal task, done
+            if task is None or (total is not None and done >= total):
+                task, done = self._progress.add_task(label, total=total), 0
+            done += count
+            self._progress.advance(task, count)
+
+        return advance
+
+
+def print_scores(result: Mapping, subject: str) -> None:
+    """Prints a result of the evaluation command as a table with what belongs beside it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    records = result["metrics"]
+    table = Table("score", "value", "samples", "reference", title=f"Scores of {subject}")
+    for name, record in records.items():
+        value = f"{record['value']:.4g}"
+        if "std" in record:
+            value += f" ± {record['std']:.2g}"
+        table.add_row(LABELS[name], value, str(record["samples"]), record["reference"] or "none")
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for network in dict.fromkeys(_network(record) for record in records.values()):
+        console.print(network, soft_wrap=True)
+    console.print(f"protocol {result['protocol']}, seed {result['seed']}", soft_wrap=True)
+    for note in result["notes"]:
+        console.print(f"note: {note}", soft_wrap=True)
+
+
+def _network(record: Mapping) -> str:
+    return (
+        f"network {record['network']}, weights {record['weights'][:12]}, preprocessing "
+        f"{record['preprocessing']}"
+    )

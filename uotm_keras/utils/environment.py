@@ -1,0 +1,69 @@
+"""What must be known or done before Keras is imported."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+
+from uotm_keras.utils.errors import InputError, unknown_name
+
+BACKENDS = ("jax", "tensorflow", "torch")
+
+
+def backend_fault() -> str | None:
+    """What is wrong with the environment variable KERAS_BACKEND, in one sentence, or None."""
+    name = os.environ.get("KERAS_BACKEND")
+    if not name:
+        return None  # Keras's own configuration decides
+    if name not in BACKENDS:
+        return str(
+            unknown_name("backend in the environment variable KERAS_BACKEND", name, BACKENDS)
+        )
+    if importlib.util.find_spec(name) is None:
+        return (
+            f"KERAS_BACKEND={name} is not installed: pip install 'uotm_keras[{name}]', or choose "
+            "another backend."
+        )
+    return None
+
+
+def check_backend() -> None:
+    """Checks the environment variable KERAS_BACKEND.
+
+    Raises:
+        InputError: it names no backend, or one that is not installed.
+    """
+    fault = backend_fault()
+    if fault:
+        raise InputError(fault)
+
+
+@contextlib.contextmanager
+def quiet_commands() -> Iterator[None]:
+    """Hides the notes that TensorFlow writes to stderr, where a command of ours is starting.
+
+    Those of its import pass by every setting, so that the file descriptor is turned away;
+    the later ones obey an environment variable, which a user's own setting overrides. In
+    a user's own program nothing is hidden.
+    """
+    if not _is_command():
+        yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _is_command() -> bool:
+    # `train.py` and `evaluate.py` say it by the variable. While `python -m` looks for the
+    # module it runs, which imports this package, sys.argv[0] is "-m".
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    told = os.environ.pop("UOTM_KERAS_COMMAND", "")
+    return bool(told) or name in ("-m", "uotm-train", "uotm-evaluate", "uotm-generate")
