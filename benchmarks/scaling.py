@@ -57,8 +57,7 @@ def worker(arguments: argparse.Namespace) -> None:
             uk.networks.NCSNpp(shape, base_channels=arguments.channels),
             uk.networks.SmallPotential(shape, arguments.channels),
         )
-        model.compile()
-    model.rows_in_groups = True
+        model.compile(row_order="groups")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4 * arguments.batch, *shape), dtype=np.uint8)
     batches = uk.data.Batches(uk.data.ArrayDataset(images, "noise"), arguments.batch)
@@ -69,7 +68,7 @@ def worker(arguments: argparse.Namespace) -> None:
         times.append(time.perf_counter())
 
     model.fit(
-        distribution.feed(batches, 0, 0, model.rows_together(arguments.batch)),
+        distribution.feed(batches, 0, 0, model.partition.rows_together(arguments.batch)),
         steps_per_epoch=arguments.steps, verbose=0, shuffle=False,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record)],
     )  # fmt: skip

@@ -18,9 +18,9 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
-    "map_pieces",
+    "map_micro_batches",
     "minimize",
-    "move_average",
+    "update_ema",
     "normal",
     "prepare_command",
     "require",
@@ -58,38 +58,40 @@ def _state_variables(model) -> tuple[list, ...]:
     )
 
 
-def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
-    # A scope hides the outer one, so that every variable must be given to it anew.
+def minimize(
+    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+) -> dict:
+    # A scope hides the outer one: it needs a value for every variable.
     chosen = {id(v) for v in variables}
     rest = [v for group in _state_variables(model) for v in group if id(v) not in chosen]
     rest_values = [v.value for v in rest]
-    # The loss may move seed generators and batch statistics.
+    # The loss may update seed generators and batch statistics.
     moving = model.non_trainable_variables
 
     def scaled_loss(values, batch):
         mapping = [*zip(variables, values, strict=True), *zip(rest, rest_values, strict=True)]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, logs = loss_function(*batch)
+            loss, logs = loss_function(batch)
             loss = optimizer.scale_loss(loss)
             moved = [scope.get_current_value(v) for v in moving]
         return loss, (logs, moved)
 
     values = [v.value for v in variables]
-    if pieces == 1:
+    if micro_batches == 1:
         gradients, (logs, moved) = jax.grad(scaled_loss, has_aux=True)(values, batch)
         for variable, value in zip(moving, moved, strict=True):
             variable.assign(value)
     else:
 
-        def add_piece(total, piece):
-            gradients, (logs, _) = jax.grad(scaled_loss, has_aux=True)(values, piece)
+        def add_micro_batch(total, micro_batch):
+            gradients, (logs, _) = jax.grad(scaled_loss, has_aux=True)(values, micro_batch)
             return jax.tree.map(jax.numpy.add, total, gradients), logs
 
         zeros = jax.tree.map(jax.numpy.zeros_like, values)
         # XLA's CPU gradients of convolutions are a hundred times slower inside a loop.
         unroll = jax.default_backend() == "cpu"
-        total, logs = jax.lax.scan(add_piece, zeros, batch, unroll=unroll)
-        gradients = [gradient / pieces for gradient in total]
+        total, logs = jax.lax.scan(add_micro_batch, zeros, batch, unroll=unroll)
+        gradients = [gradient / micro_batches for gradient in total]
         logs = {name: value.mean() for name, value in logs.items()}
     # `apply` would leak tracers out of a LossScaleOptimizer.
     state = [v.value for v in optimizer.variables]
@@ -99,10 +101,10 @@ def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces
     return logs
 
 
-def map_pieces(model, function: Callable, batch, pieces: int):
-    if pieces == 1:
-        return jax.lax.stop_gradient(function(*batch))
-    return jax.lax.stop_gradient(jax.lax.map(lambda piece: function(*piece), batch))
+def map_micro_batches(model, function: Callable, batch, micro_batches: int):
+    if micro_batches == 1:
+        return jax.lax.stop_gradient(function(batch))
+    return jax.lax.stop_gradient(jax.lax.map(function, batch))
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -224,6 +226,6 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
     variable.assign(variable.value - rate / (1.0 - beta_1**step) * m / root)
 
 
-def move_average(averages, values, decay: float) -> None:
+def update_ema(averages, values, decay: float) -> None:
     for average, value in zip(averages, values, strict=True):
         average.assign(average.value + (1.0 - decay) * (value.value - average.value))

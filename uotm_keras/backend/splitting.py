@@ -1,9 +1,9 @@
-"""How the rows of one batch are shared out, by replicas and by micro-batches.
+"""The rows of one batch, split among replicas or micro-batches.
 
 The minibatch standard deviation groups the rows i, i + B/G, i + 2B/G, … of a batch of B.
-A part that holds whole groups in that order has the same groups when it stands alone; so
-the batch is seen as (G, parts, B/(G·parts)) rows, and a part takes its slice of the middle
-axis. With G = 1 the parts are blocks of neighbouring rows.
+A part that holds whole groups in that order has the same groups when it is processed alone.
+The batch is therefore viewed as (G, parts, B/(G·parts)) rows, of which a part takes its slice
+of the middle axis. With G = 1 the parts are blocks of neighboring rows.
 """
 
 import numpy as np

@@ -18,9 +18,9 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
-    "map_pieces",
+    "map_micro_batches",
     "minimize",
-    "move_average",
+    "update_ema",
     "normal",
     "prepare_command",
     "require",
@@ -47,17 +47,23 @@ def without_gradient(function: Callable):
     return tf.stop_gradient(function())
 
 
-def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
+def minimize(
+    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+) -> dict:
     tensors = [v.value for v in variables]
 
-    def gradients_and_logs(*batch):
+    def gradients_and_logs(batch):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
-            loss, logs = loss_function(*batch)
+            loss, logs = loss_function(batch)
             loss = optimizer.scale_loss(loss)
-        return tape.gradient(loss, tensors), logs
+        gradients = tape.gradient(loss, tensors)
+        for gradient, tensor in zip(gradients, tensors, strict=True):
+            if isinstance(gradient, tf.Tensor):
+                gradient.set_shape(tensor.shape)
+        return gradients, logs
 
-    results = _mean_over_pieces(_compiled(model, gradients_and_logs), batch, pieces)
+    results = _mean_over_micro_batches(_compiled(model, gradients_and_logs), batch, micro_batches)
     gradients, logs = distribution.mean_over_replicas(results, optimizer)
     optimizer.apply(gradients, variables)
     return logs
@@ -70,56 +76,55 @@ def _compiled(model, function: Callable) -> Callable:
     return function
 
 
-def _mean_over_pieces(function: Callable, batch, pieces: int):
-    """The mean of a structure of tensors over the pieces of a batch, one at a time."""
-    if pieces == 1:
-        return function(*batch)
-    piece = _tracer(function, batch)
-    total = [tf.zeros(output.shape, output.dtype) for output in piece.outputs]
+def _mean_over_micro_batches(function: Callable, batch, micro_batches: int):
+    """Average a structure of tensors over the micro-batches, one at a time."""
+    if micro_batches == 1:
+        return function(batch)
+    traced = _Traced(function, batch)
+    total = [tf.zeros(output.shape, output.dtype) for output in traced.outputs]
     _, total = tf.while_loop(
-        lambda i, total: i < pieces,
-        lambda i, total: (i + 1, [a + b for a, b in zip(total, piece(i), strict=True)]),
+        lambda i, total: i < micro_batches,
+        lambda i, total: (i + 1, [a + b for a, b in zip(total, traced(i), strict=True)]),
         (tf.constant(0), total),
         parallel_iterations=1,
     )
-    return piece.structure([t / pieces for t in total])
+    return traced.structure([t / micro_batches for t in total])
 
 
-def map_pieces(model, function: Callable, batch, pieces: int):
+def map_micro_batches(model, function: Callable, batch, micro_batches: int):
     function = _compiled(model, function)
-    if pieces == 1:
-        return tf.nest.map_structure(tf.stop_gradient, function(*batch))
-    piece = _tracer(function, batch)
+    if micro_batches == 1:
+        return tf.nest.map_structure(tf.stop_gradient, function(batch))
+    traced = _Traced(function, batch)
     outputs = tf.map_fn(
-        piece,
-        tf.range(pieces),
-        fn_output_signature=[tf.TensorSpec(o.shape, o.dtype) for o in piece.outputs],
+        traced,
+        tf.range(micro_batches),
+        fn_output_signature=[tf.TensorSpec(o.shape, o.dtype) for o in traced.outputs],
         parallel_iterations=1,
     )
-    return piece.structure([tf.stop_gradient(output) for output in outputs])
+    return traced.structure([tf.stop_gradient(output) for output in outputs])
 
 
-def _tracer(function: Callable, batch):
-    """The function of a piece's number, traced once, so that its outputs are known."""
+class _Traced:
+    """A function of a micro-batch's number, traced once so that its outputs are known."""
 
-    def of_piece(i):
-        return function(*(None if x is None else x[i] for x in batch))
+    def __init__(self, function: Callable, batch):
+        def of_micro_batch(i):
+            return function(type(batch)(*(None if x is None else x[i] for x in batch)))
 
-    traced = tf.function(of_piece, autograph=False)
-    traced = traced.get_concrete_function(tf.TensorSpec((), tf.int32))
-    flat = tf.nest.flatten(traced.structured_outputs)
-    present = [output for output in flat if output is not None]
+        traced = tf.function(of_micro_batch, autograph=False)
+        self._function = traced.get_concrete_function(tf.TensorSpec((), tf.int32))
+        self._flat = tf.nest.flatten(self._function.structured_outputs)
+        self.outputs = [output for output in self._flat if output is not None]
 
-    def piece(i):
-        return [x for x in tf.nest.flatten(traced(i)) if x is not None]
+    def __call__(self, i):
+        return [x for x in tf.nest.flatten(self._function(i)) if x is not None]
 
-    def structure(outputs):
+    def structure(self, outputs):
+        """Return the outputs in the function's own structure, its `None`s included."""
         outputs = iter(outputs)
-        filled = [None if output is None else next(outputs) for output in flat]
-        return tf.nest.pack_sequence_as(traced.structured_outputs, filled)
-
-    piece.outputs, piece.structure = present, structure
-    return piece
+        filled = [None if output is None else next(outputs) for output in self._flat]
+        return tf.nest.pack_sequence_as(self._function.structured_outputs, filled)
 
 
 def require(condition, sentence: str) -> None:
@@ -197,6 +202,6 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
     )
 
 
-def move_average(averages, values, decay: float) -> None:
+def update_ema(averages, values, decay: float) -> None:
     for average, value in zip(averages, values, strict=True):
         average.value.assign_sub((1.0 - decay) * (average.value - value.value))

@@ -20,9 +20,9 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
-    "map_pieces",
+    "map_micro_batches",
     "minimize",
-    "move_average",
+    "update_ema",
     "normal",
     "prepare_command",
     "require",
@@ -49,11 +49,13 @@ def without_gradient(function: Callable):
         return function()
 
 
-def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces: int = 1) -> dict:
+def minimize(
+    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+) -> dict:
     tensors = [v.value for v in variables]
     gradients, logs = None, None
-    for piece in _pieces(batch, pieces):
-        loss, parts = loss_function(*piece)
+    for micro_batch in _micro_batches(batch, micro_batches):
+        loss, parts = loss_function(micro_batch)
         parts = {name: value.detach() for name, value in parts.items()}
         slopes = torch.autograd.grad(optimizer.scale_loss(loss), tensors)
         if gradients is None:
@@ -62,26 +64,26 @@ def minimize(model, loss_function: Callable, batch, variables, optimizer, pieces
             torch._foreach_add_(gradients, slopes)
             logs = {name: logs[name] + value for name, value in parts.items()}
         del loss, slopes
-    if pieces > 1:
-        torch._foreach_div_(gradients, pieces)
-        logs = {name: value / pieces for name, value in logs.items()}
+    if micro_batches > 1:
+        torch._foreach_div_(gradients, micro_batches)
+        logs = {name: value / micro_batches for name, value in logs.items()}
     logs = distribution.average_over_replicas(gradients, logs)
     with torch.no_grad():
         optimizer.apply(gradients, variables)
     return logs
 
 
-def _pieces(batch, pieces: int):
-    if pieces == 1:
+def _micro_batches(batch, count: int) -> list:
+    if count == 1:
         return [batch]
-    return [tuple(None if x is None else x[i] for x in batch) for i in range(pieces)]
+    return [type(batch)(*(None if x is None else x[i] for x in batch)) for i in range(count)]
 
 
 @torch.no_grad()
-def map_pieces(model, function: Callable, batch, pieces: int):
-    if pieces == 1:
-        return function(*batch)
-    outputs = [function(*piece) for piece in _pieces(batch, pieces)]
+def map_micro_batches(model, function: Callable, batch, micro_batches: int):
+    if micro_batches == 1:
+        return function(batch)
+    outputs = [function(part) for part in _micro_batches(batch, micro_batches)]
     return tuple(torch.stack(parts) for parts in zip(*outputs, strict=True))
 
 
@@ -154,7 +156,7 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
 
 
 @torch.no_grad()
-def move_average(averages, values, decay: float) -> None:
+def update_ema(averages, values, decay: float) -> None:
     torch._foreach_lerp_([v.value for v in averages], [v.value for v in values], float(1.0 - decay))
 
 

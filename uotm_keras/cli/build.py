@@ -135,6 +135,7 @@ def build_model(flags: Mapping, shape: tuple[int, ...], steps_per_epoch: int) ->
         ),
         jit_compile=_JIT[flags["jit_compile"]],
         accumulate=flags.get("accumulate", 1),
+        row_order="groups",
         steps_per_execution=flags.get("steps_per_execution", 1),
     )
     return model

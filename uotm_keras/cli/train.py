@@ -104,7 +104,6 @@ def _train_together(flags: dict, cluster, group) -> int:
     with distribution.scope():
         model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
     model.check_batch(flags["batch_size"], distribution.replicas)
-    model.rows_in_groups = True
     scores = score_generator(flags, data, directory) if writes and flags["eval_every"] else None
     with directory.lock() if writes else contextlib.nullcontext():
         save_samples = save_page = None
@@ -124,7 +123,7 @@ def _train_together(flags: dict, cluster, group) -> int:
                 model,
                 distribution.feed(
                     data.batches, start, flags["num_workers"],
-                    model.rows_together(flags["batch_size"]),
+                    model.partition.rows_together(flags["batch_size"]),
                 ),
                 directory,
                 Intervals(

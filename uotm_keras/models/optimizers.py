@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from uotm_keras import backend
+from uotm_keras.backend import keras_hooks
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -36,17 +37,17 @@ class Adam(keras.optimizers.Adam):
         if self.built:
             return
         super().build(variables)
-        for moments in (self._momentums, self._velocities):
-            for moment, variable in zip(moments, variables, strict=True):
+        for variable in variables:
+            for moment in keras_hooks.adam_moments(self, variable):
                 backend.arrange_like(moment, variable)
 
     def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
+        momentum, velocity = keras_hooks.adam_moments(self, variable)
         backend.adam_step(
             gradient,
             variable,
-            self._momentums[index],
-            self._velocities[index],
+            momentum,
+            velocity,
             rate=learning_rate,
             step=ops.cast(self.iterations + 1, "float32"),
             beta_1=self.beta_1,
@@ -94,7 +95,7 @@ def with_loss_scale(optimizer, *networks: keras.Model) -> keras.optimizers.Optim
         optimizer: of one player.
         networks: through which its gradients pass.
     """
-    layers = (layer for network in networks for layer in network._flatten_layers())
+    layers = (layer for network in networks for layer in keras_hooks.all_layers(network))
     halves = any(layer.compute_dtype == "float16" for layer in layers)
     if not halves or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer
@@ -113,5 +114,5 @@ class ReplicatedMean(keras.metrics.Mean):
             variable = keras.Variable(
                 keras.initializers.get(initializer), shape, dtype, trainable=False, name=name
             )
-        self._tracker.add_to_store("variables", variable)
+        keras_hooks.track_metric_variable(self, variable)
         return variable

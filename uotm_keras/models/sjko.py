@@ -1,49 +1,81 @@
-"""S-JKO: a gradient flow towards the data, a phase of which is one unbalanced transport.
+"""S-JKO: a gradient flow toward the data, each phase of which is one unbalanced transport.
 
 Choi, Choi, Kang: "Scalable Wasserstein Gradient Flow for Generative Modeling through
 Unbalanced Optimal Transport", ICML 2024, arXiv 2402.05443.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from uotm_keras import backend
-from uotm_keras.models.uotm import UOTM
+from uotm_keras.models.checks import check_count
+from uotm_keras.models.uotm import UOTM, Batch, Noise, frozen_copy
 from uotm_keras.objectives import costs
+from uotm_keras.objectives.divergences import Divergence
+from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class JKOSemiDual(SemiDual):
+    """The semi-dual whose cost is measured from the previous phase's map.
+
+    Args:
+        previous_map: T_old, called as `previous_map(source, previous_latent)`.
+    """
+
+    previous_map: Callable[[Tensor, Tensor | None], Tensor] = lambda source, latent: source
+
+    def cost_of(self, batch: PotentialBatch | GeneratorBatch, generated: Tensor) -> Tensor:
+        origin = backend.without_gradient(
+            lambda: self.previous_map(batch.source, batch.previous_latent)
+        )
+        return self.cost(origin, generated)
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class SJKO(UOTM):
-    r"""UOTM in phases, each of which starts from the map that the last one has learned.
+    r"""UOTM in phases, each of which starts from the map that the previous one learned.
 
-    Phase k is a JKO step of the divergence D to the data ν (Jordan, Kinderlehrer & Otto
-    1998): ρ_k minimizes W₂²(ρ, ρ_{k−1})/(2·h·dim) + D(ρ|ν). Its semi-dual is UOTM's with
-    the source balanced and the cost
+    Phase k is a JKO step of the divergence D to the data ν (Jordan, Kinderlehrer and Otto,
+    1998): ρ_k minimizes W₂²(ρ, ρ_{k−1})/(2·h·dim) + D(ρ|ν). Its semi-dual is that of UOTM
+    with the source balanced and the cost
 
         c = mean over pixels of (T(x, z) − T_old(x, z'))² / (2h),
 
-    T_old being the generator at the end of phase k − 1, frozen, with a latent z' of its
+    where T_old is the generator at the end of phase k − 1, frozen, with a latent z' of its
     own; in phase 0 it is the identity.
 
     Args:
-        generator, potential: as of `UOTM`; x has the data's shape.
-        step_size: h > 0.
-        phase_steps: iterations a phase. Phases follow each other as long as `fit` runs.
-        target_divergence: D, a name of `divergences.NAMES` ("jsd" for the paper's JSD
-            variant) or a `divergences.Divergence`.
-        kwargs: of `UOTM`, without `cost` and `source_divergence`.
+        generator: As in `UOTM`; x has the shape of the data.
+        potential: As in `UOTM`.
+        step_size: h > 0. Defaults to 0.1.
+        phase_steps: Steps per phase. Phases follow each other for as long as `fit` runs.
+            Defaults to 10 000.
+        target_divergence: D, a name of `divergences.NAMES` (`"jsd"` for the paper's JSD
+            variant) or a `divergences.Divergence`. Defaults to `"kl"`.
+        **kwargs: Arguments of `UOTM`, except `cost` and `source_divergence`.
 
     Raises:
-        InputError: an argument is out of range, or the networks do not fit together.
+        InputError: If an argument is out of range, or the networks do not fit together.
 
     Example:
-        >>> model = SJKO(generator, potential, step_size=0.1, phase_steps=2000)
-        >>> model.compile()
-        >>> model.fit(images, batch_size=64, epochs=10)
+
+    ```python
+    model = SJKO(generator, potential, step_size=0.1, phase_steps=2000)
+    model.compile()
+    model.fit(images, batch_size=64, epochs=10)
+    ```
+
+    Reference:
+        [Choi et al., 2024](https://arxiv.org/abs/2402.05443)
     """
 
     def __init__(
@@ -53,16 +85,15 @@ class SJKO(UOTM):
         *,
         step_size: float = 0.1,
         phase_steps: int = 10_000,
-        target_divergence="kl",
-        **kwargs,
+        target_divergence: str | Divergence = "kl",
+        **kwargs: Any,
     ):
         for name in ("cost", "source_divergence"):
             if name in kwargs:
-                raise InputError(f"{name} is given by S-JKO itself: leave it out.")
+                raise InputError(f"{name} is set by S-JKO itself: leave it out.")
         if not (math.isfinite(step_size) and step_size > 0):
             raise InputError(f"step_size={step_size} must be a positive number.")
-        if isinstance(phase_steps, bool) or int(phase_steps) != phase_steps or phase_steps < 1:
-            raise InputError(f"phase_steps={phase_steps!r} must be a whole number of at least 1.")
+        phase_steps = check_count("phase_steps", phase_steps)
         dimension = int(np.prod(generator.outputs[0].shape[1:])) if generator.built else 1
         super().__init__(
             generator,
@@ -77,44 +108,71 @@ class SJKO(UOTM):
                 f"x of shape {self.source_shape} must have the data's shape, {self.data_shape}: "
                 "S-JKO starts from the identity."
             )
-        self.step_size, self.phase_steps = float(step_size), int(phase_steps)
-        self.previous_generator = type(generator).from_config(generator.get_config())
-        self.previous_generator.set_weights(generator.get_weights())
-        self.previous_generator.trainable = False
-        if self.latent_dim is not None:
-            self.noise_dim = 2 * self.latent_dim
-            """Of `latent` in the updates: z and then z'."""
+        self.step_size, self.phase_steps = float(step_size), phase_steps
+        self.previous_generator = frozen_copy(generator)
+        plain = self.objective
+        self.objective = JKOSemiDual(
+            plain.cost,
+            plain.source_divergence,
+            plain.target_divergence,
+            plain.gradient_penalty,
+            plain.pairing,
+            previous_map=self._previous_map,
+        )
 
-    def transport_map(self, source, latent, training: bool = False):
-        return super().transport_map(source, self._latents(latent)[0], training)
+    def _previous_map(self, source: Tensor, latent: Tensor | None) -> Tensor:
+        """T_old(x, z'): the identity in the first phase."""
+        inputs = source if self.latent_dim is None else [source, latent]
+        previous = self.previous_generator(inputs, training=False)
+        return ops.where(self.step.value < self.phase_steps, source, previous)
 
-    def cost_of(self, source, latent, samples):
-        inputs = source if self.latent_dim is None else [source, self._latents(latent)[1]]
-
-        def moved():
-            previous = self.previous_generator(inputs, training=False)
-            return ops.where(self.step.value < self.phase_steps, source, previous)
-
-        return self.cost(backend.without_gradient(moved), samples)
-
-    def _latents(self, latent):
-        """(z, z') of the updates' `latent`; elsewhere it is z alone."""
-        if self.latent_dim is None:
-            return None, None
-        return latent[:, : self.latent_dim], latent[:, -self.latent_dim :]
-
-    def _iterate(self, data) -> None:
+    def _iterate(self, data: Any) -> None:
         step = self.step.value
         begins = ops.logical_and(step > 0, ops.equal(step % self.phase_steps, 0))
-        # Decay 0 copies the weights, 1 leaves them.
-        backend.move_average(
+        # A decay of 0 copies the weights, and 1 leaves them unchanged.
+        backend.update_ema(
             self.previous_generator.weights,
             self.generator.weights,
             ops.where(begins, 0.0, 1.0),
         )
         super()._iterate(data)
 
-    def get_config(self) -> dict:
+    def _draw_noise(self, batch: Batch) -> Noise:
+        source, latent = batch.source, None
+        if source is None:
+            source = self._normal(batch, *self.source_shape)
+        if self.latent_dim is None:
+            return Noise(source)
+        latent = self._normal(batch, 2 * self.latent_dim)
+        return Noise(source, latent[:, : self.latent_dim], latent[:, self.latent_dim :])
+
+    def update_potential(
+        self, real: Tensor, source: Tensor, latent: Tensor | None = None,
+        mixing: Tensor | None = None, previous_latent: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Take one optimizer step of the potential; see `UOTM.update_potential`.
+
+        Args:
+            real, source, latent, mixing: As in `UOTM.update_potential`.
+            previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
+        """
+        previous_latent = latent if previous_latent is None else previous_latent
+        return self._update_potential(PotentialBatch(real, source, latent, previous_latent, mixing))
+
+    def update_generator(
+        self, source: Tensor, latent: Tensor | None = None,
+        previous_latent: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Take one optimizer step of the generator; see `UOTM.update_generator`.
+
+        Args:
+            source, latent: As in `UOTM.update_generator`.
+            previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
+        """
+        previous_latent = latent if previous_latent is None else previous_latent
+        return self._update_generator(GeneratorBatch(source, latent, previous_latent))
+
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in ("cost", "source_divergence"):
             del config[name]

@@ -1,73 +1,111 @@
-"""The UOTM model: two losses, two updates, one `train_step`.
+"""The UOTM model: a potential and a generator, trained against each other by `fit`.
 
 Choi, Choi, Kang: "Generative Modeling through the Semi-dual Formulation of Unbalanced
 Optimal Transport", NeurIPS 2023, arXiv 2305.14777.
 """
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from uotm_keras import backend
-from uotm_keras.backend.partition import STATISTICS, Sharing
+from uotm_keras.backend import keras_hooks
+from uotm_keras.backend.partition import ROW_ORDERS, STATISTICS, Partition, statistics_blocks
+from uotm_keras.models.checks import check_choice, check_count, check_networks
 from uotm_keras.models.optimizers import Adam, OptimizerPair, ReplicatedMean, with_loss_scale
-from uotm_keras.models.sampling import Sampling
+from uotm_keras.models.sampling import TransportMap, potential_outputs
+from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives import costs, divergences, penalties
-from uotm_keras.objectives.semi_dual import Losses
+from uotm_keras.objectives.semi_dual import PAIRINGS, GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.seeds import check_seed
+from uotm_keras.utils.seeds import check_seed, sample_noise
+from uotm_keras.utils.typing import Tensor
 
-PAIRINGS = ("paired", "all_pairs")
 SOURCES = ("auto", "gaussian", "data")
 
 
-@keras.saving.register_keras_serializable("uotm_keras")
-class UOTM(Losses, Sharing, Sampling, keras.Model):
-    r"""Unbalanced optimal transport from a source μ to the data ν by the semi-dual.
+class Batch(NamedTuple):
+    """One batch given to `fit`.
 
-    A potential v and a generator T play (UOTM, equation 11)
+    Attributes:
+        real: y, (B, *data_shape).
+        source: x, (B, *source_shape), or `None` where x is drawn from N(0, I).
+    """
+
+    real: Tensor
+    source: Tensor | None = None
+
+
+class Noise(NamedTuple):
+    """The random inputs of one update; see `GeneratorBatch`."""
+
+    source: Tensor
+    latent: Tensor | None = None
+    previous_latent: Tensor | None = None
+
+
+@keras.saving.register_keras_serializable("uotm_keras")
+class UOTM(keras.Model):
+    r"""Unbalanced optimal transport from a source μ to the data ν, by the semi-dual.
+
+    A potential v and a generator T are trained against each other (UOTM, equation 11):
 
         min_v  E_x[Ψ1*(v(T(x, z)) − c(x, T(x, z)))] + E_y[Ψ2*(−v(y))] + penalty(∇v)
         min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
 
-    with x from μ, z ~ N(0, I) and y from the data. With both divergences "balanced" this
-    is the OTM baseline; with τ = 0 besides, WGAN with the chosen penalty; with only the
-    source balanced, the semi-relaxed "fixed-μ".
+    with x from μ, z ~ N(0, I), and y from the data. With both divergences `"balanced"` this
+    is the OTM baseline; with τ = 0 in addition, WGAN with the chosen penalty; with only the
+    source balanced, the semi-relaxed "fixed-μ" problem.
 
     Args:
         generator: T, a built Keras model called as `generator([x, z])`, or as
-            `generator(x)` if it takes no latent. T(x, z) has the data's shape; x too,
-            unless the cost knows better.
-        potential: v, a built Keras model giving (B, 1).
-        cost: c(x, y), a callable giving (B,).
-        source_divergence, target_divergence: Ψ1 and Ψ2, a name ("kl", "chi2", "softplus",
-            "softplus_plain", "balanced") or a `divergences.Divergence`.
-        gradient_penalty: a `penalties.GradientPenalty`, or None.
-        pairing: "paired" evaluates Ψ1* at each v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
-            "all_pairs" at the whole table v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code.
-        potential_steps, generator_steps: updates of each player an iteration, with fresh
-            noise and the same batch of data.
-        ema_decay: of the average of T's weights, 0 to 1; samples come from the average.
+            `generator(x)` if it has no latent. T(x, z) has the shape of the data, and so
+            has x unless the cost accepts another shape.
+        potential: v, a built Keras model that returns (B, 1).
+        cost: c(x, y), a callable that returns (B,). Defaults to `costs.Quadratic(1e-3)`.
+        source_divergence: Ψ1, a name (`"kl"`, `"chi2"`, `"softplus"`, `"softplus_plain"`,
+            `"balanced"`) or a `divergences.Divergence`. Defaults to `"kl"`.
+        target_divergence: Ψ2, likewise, or `"jsd"`. Defaults to `"kl"`.
+        gradient_penalty: A `penalties.GradientPenalty`, or `None`. Defaults to
+            `penalties.R1(0.2)`.
+        pairing: `"paired"` evaluates Ψ1* at each v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
+            `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
+            does. Defaults to `"paired"`.
+        potential_steps: Updates of the potential per step, with fresh noise and the same
+            batch of data. Defaults to 1.
+        generator_steps: Updates of the generator per step, likewise. Defaults to 1.
+        ema_decay: Decay rate of the generator's exponential moving average, in [0, 1).
+            Samples come from the average. Defaults to 0.9999.
         divergence_schedule: α as a function of the step (UOTM-SD), a
-            `schedules.AlphaSchedule` or a callable; None leaves α = 1.
-        source: "gaussian" draws x ~ N(0, I); "data" takes pairs (x, y) of batches in
-            `fit`; "auto" takes pairs where both have the networks' shapes.
-        batch_statistics: over what the minibatch standard deviation and the table of all
-            pairs are taken: "global", the whole batch, so that any number of devices gives
-            what one does; "replica", each device's share, as the released code.
-        seed: of the training noise.
+            `schedules.AlphaSchedule` or a callable; `None` leaves α = 1. Defaults to `None`.
+        source: `"gaussian"` draws x ~ N(0, I); `"data"` takes pairs (x, y) of batches in
+            `fit`; `"auto"` takes pairs if both have the networks' shapes. Defaults to
+            `"auto"`.
+        batch_statistics: Over what the minibatch standard deviation and the table of all
+            pairs are taken: `"global"`, the whole batch, so that any number of devices
+            gives what one does; `"replica"`, each device's share, as in the released code.
+            Defaults to `"global"`.
+        seed: Seed for the training noise (int, 0 to 2**63 − 1). Defaults to 0.
 
     Raises:
-        InputError: an argument is out of range, or the networks do not fit together.
+        InputError: If an argument is out of range, or the networks do not fit together.
 
     Example:
-        >>> model = UOTM(NCSNpp((32, 32, 3)), SmallPotential((32, 32, 3)))
-        >>> model.compile()
-        >>> model.fit(images, batch_size=64, epochs=10)
-        >>> samples = model.generate(16, seed=0)
+
+    ```python
+    model = UOTM(NCSNpp((32, 32, 3)), SmallPotential((32, 32, 3)))
+    model.compile()
+    model.fit(images, batch_size=64, epochs=10)  # float32 NHWC in [-1, 1]
+    samples = model.generate(16, seed=0)
+    ```
+
+    Reference:
+        [Choi et al., 2023](https://arxiv.org/abs/2305.14777)
     """
 
     def __init__(
@@ -75,7 +113,7 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         generator: keras.Model,
         potential: keras.Model,
         *,
-        cost: Callable | None = None,
+        cost: Callable[[Tensor, Tensor], Tensor] | None = None,
         source_divergence: str | divergences.Divergence = "kl",
         target_divergence: str | divergences.Divergence = "kl",
         gradient_penalty: penalties.GradientPenalty | None = penalties.R1(0.2),  # noqa: B008
@@ -83,44 +121,42 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         potential_steps: int = 1,
         generator_steps: int = 1,
         ema_decay: float = 0.9999,
-        divergence_schedule: Callable | None = None,
+        divergence_schedule: Callable[[Tensor], Tensor] | None = None,
         source: str = "auto",
         batch_statistics: str = "global",
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        _check_choice("pairing", pairing, PAIRINGS)
-        _check_choice("source", source, SOURCES)
-        _check_choice("batch_statistics", batch_statistics, STATISTICS)
-        for name, count in (
-            ("potential_steps", potential_steps),
-            ("generator_steps", generator_steps),
-        ):
-            if isinstance(count, bool) or int(count) != count or count < 1:
-                raise InputError(f"{name}={count!r} must be a whole number of at least 1.")
+        check_choice("pairing", pairing, PAIRINGS)
+        check_choice("source", source, SOURCES)
+        check_choice("batch_statistics", batch_statistics, STATISTICS)
         if not 0.0 <= ema_decay < 1.0:
             raise InputError(f"ema_decay={ema_decay} must be at least 0 and below 1.")
-        self.cost = costs.Quadratic() if cost is None else cost
-        self.source_divergence = divergences.get(source_divergence)
-        self.target_divergence = divergences.get(target_divergence)
-        self.gradient_penalty = gradient_penalty
-        self.pairing = pairing
-        self.potential_steps = int(potential_steps)
-        self.generator_steps = int(generator_steps)
+        self.objective = SemiDual(
+            costs.Quadratic() if cost is None else cost,
+            divergences.get(source_divergence),
+            divergences.get(target_divergence),
+            gradient_penalty,
+            pairing,
+        )
+        self.potential_steps = check_count("potential_steps", potential_steps)
+        self.generator_steps = check_count("generator_steps", generator_steps)
         self.ema_decay = float(ema_decay)
         self.divergence_schedule = divergence_schedule
         self.source = source
-        self.batch_statistics = batch_statistics
         self.seed = check_seed(seed)
 
         self.generator = generator
         self.potential = potential
-        self.source_shape, self.latent_dim, self.data_shape = _shapes(generator, potential)
-        self.noise_dim = self.latent_dim
-        self.ema_generator = type(generator).from_config(generator.get_config())
-        self.ema_generator.set_weights(generator.get_weights())
-        self.ema_generator.trainable = False
+        self.source_shape, self.latent_dim, self.data_shape = check_networks(generator, potential)
+        self.ema_generator = frozen_copy(generator)
+        self.partition = Partition(
+            grouped=any(
+                isinstance(layer, MinibatchStddev) for layer in keras_hooks.all_layers(potential)
+            ),
+            batch_statistics=batch_statistics,
+        )
 
         self.noise_seed = keras.random.SeedGenerator(self.seed)
         self.step = self.add_weight(
@@ -130,110 +166,72 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
             name: ReplicatedMean(name=name)
             for name in ("potential_loss", "generator_loss", "cost", "penalty")
         }
-        self.accumulate = 1
         self.compile_gradients = False
-        self.grouped = self._groups_rows()
+        keras_hooks.skip_symbolic_build(self)
         self.built = True
 
-    # --- the updates -------------------------------------------------------------------
+    @property
+    def cost(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The cost c(x, y)."""
+        return self.objective.cost
 
-    def update_potential(self, real, source, latent=None, mixing=None) -> dict[str, Any]:
-        """One optimizer step of the potential, with the noise given.
+    @property
+    def source_divergence(self) -> divergences.Divergence:
+        """Ψ1, without the schedule's α."""
+        return self.objective.source_divergence
 
-        Args:
-            real: data y, (B, *data_shape).
-            source: x, (B, *source_shape).
-            latent: z, (B, latent_dim); None for a generator without one.
-            mixing: U(0, 1) of shape (B, 1, ...), where the penalty interpolates; drawn
-                if not given.
+    @property
+    def target_divergence(self) -> divergences.Divergence:
+        """Ψ2, without the schedule's α."""
+        return self.objective.target_divergence
 
-        Returns:
-            Scalars: `loss` = `real` + `fake` + `penalty`, where `real` is mean Ψ2*(−v(y))
-            and `fake` mean Ψ1*(v(T) − c); `cost`, the mean transport cost.
+    @property
+    def gradient_penalty(self) -> penalties.GradientPenalty | None:
+        """The penalty on ∇v."""
+        return self.objective.gradient_penalty
+
+    @property
+    def pairing(self) -> str:
+        """`"paired"` or `"all_pairs"`."""
+        return self.objective.pairing
+
+    @property
+    def batch_statistics(self) -> str:
+        """`"global"` or `"replica"`."""
+        return self.partition.batch_statistics
+
+    # --- One training step ---------------------------------------------------------------
+
+    def train_step(self, *args: Any) -> Any:
+        """Run one step of the two-player game; called by `fit`.
+
+        The arguments are the backend's: `(data)` on TensorFlow and PyTorch, `(state, data)`
+        on JAX.
         """
-        self._require_compiled()
-        penalty = self.gradient_penalty
-        if mixing is None and penalty is not None and penalty.at == "points":
-            shape = (self._global_rows(real), *[1] * len(self.data_shape))
-            mixing = self._own_rows(backend.uniform(shape, self.noise_seed))
-        real, source, latent, mixing = self._micro_batches(
-            *map(_tensor, (real, source, latent, mixing))
-        )
-        fake, cost, table_costs = self._table_of_whole_batch(source, latent)
-        return backend.minimize(
-            self,
-            lambda *batch: self.potential_loss(*batch, table_costs),
-            (real, source, latent, mixing, fake, cost),
-            self.potential.trainable_variables,
-            self.potential_optimizer,
-            self.accumulate,
-        )
+        return backend.train_step(self, self._iterate, *args)
 
-    def update_generator(self, source, latent=None) -> dict[str, Any]:
-        """One optimizer step of the generator and of its average, with the noise given.
-
-        Args:
-            source: x, (B, *source_shape).
-            latent: z, (B, latent_dim); None for a generator without one.
-
-        Returns:
-            Scalars: `loss` = `cost` − `potential`, their means over the batch.
-        """
-        self._require_compiled()
-        logs = backend.minimize(
-            self,
-            self.generator_loss,
-            self._micro_batches(_tensor(source), _tensor(latent)),
-            self.generator.trainable_variables,
-            self.generator_optimizer,
-            self.accumulate,
-        )
-        backend.move_average(self.ema_generator.weights, self.generator.weights, self.ema_decay)
-        return logs
-
-    def train_step(self, *arguments):
-        """One iteration of the two-player game; called by `fit`.
-
-        The arguments are the backend's: `(data)` on TensorFlow and torch,
-        `(state, data)` on JAX.
-        """
-        return backend.train_step(self, self._iterate, *arguments)
-
-    def _iterate(self, data) -> None:
-        real, given_source = map(self._in_groups, self._unpack(data))
-
-        def draw(*shape):
-            # The noise of the whole batch, whoever takes part in it.
-            whole = backend.normal((self._global_rows(real), *shape), self.noise_seed)
-            return self._own_rows(whole)
-
-        def noise():
-            source, latent = given_source, None
-            if source is None:
-                source = draw(*self.source_shape)
-            if self.latent_dim is not None:
-                latent = draw(self.noise_dim)
-            return source, latent
-
+    def _iterate(self, data: Any) -> None:
+        batch = Batch(*map(self.partition.take, self._unpack(data)))
         for _ in range(self.potential_steps):
-            potential_logs = self.update_potential(real, *noise())
+            noise = self._draw_noise(batch)
+            potential_logs = self._update_potential(PotentialBatch(batch.real, *noise))
         for _ in range(self.generator_steps):
-            generator_logs = self.update_generator(*noise())
+            generator_logs = self._update_generator(GeneratorBatch(*self._draw_noise(batch)))
         self.step.assign_add(1)
         self.trackers["potential_loss"].update_state(potential_logs["loss"])
         self.trackers["penalty"].update_state(potential_logs["penalty"])
         self.trackers["generator_loss"].update_state(generator_logs["loss"])
         self.trackers["cost"].update_state(generator_logs["cost"])
 
-    def _unpack(self, data):
-        """(real, source or None) from what `fit` was given; labels are dropped."""
+    def _unpack(self, data: Any) -> Batch:
+        """Read what `fit` was given: y, (x, y), or (y, labels), whose labels are dropped."""
         if not isinstance(data, (tuple, list)):
             data = (data,)
         if self.source != "gaussian" and len(data) > 1 and data[1] is not None:
             first, second = data[:2]
             shapes = tuple(first.shape[1:]), tuple(second.shape[1:])
             if shapes == (self.source_shape, self.data_shape):
-                return second, first
+                return Batch(real=second, source=first)
         if self.source == "data":
             raise InputError(
                 "source='data' needs fit to be given pairs of batches (x, y) of shapes "
@@ -245,35 +243,157 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
                 f"batches of shape {tuple(real.shape)} do not fit the networks, which take "
                 f"(B, *{self.data_shape})."
             )
-        return real, None
+        return Batch(real)
 
-    # --- Keras -------------------------------------------------------------------------
+    def _draw_noise(self, batch: Batch) -> Noise:
+        """Draw fresh x and z for one update, outside of the differentiated function."""
+        source, latent = batch.source, None
+        if source is None:
+            source = self._normal(batch, *self.source_shape)
+        if self.latent_dim is not None:
+            latent = self._normal(batch, self.latent_dim)
+        return Noise(source, latent)
+
+    def _normal(self, batch: Batch, *shape: int) -> Tensor:
+        """Draw N(0, I) for the whole batch and return this replica's rows."""
+        rows = self.partition.whole_batch_rows(batch.real)
+        return self.partition.own_rows(backend.normal((rows, *shape), self.noise_seed))
+
+    # --- The two updates -----------------------------------------------------------------
+
+    def update_potential(
+        self, real: Tensor, source: Tensor, latent: Tensor | None = None,
+        mixing: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Take one optimizer step of the potential, on the given noise.
+
+        Args:
+            real: y, (B, *data_shape).
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim), or `None` for a generator without a latent.
+            mixing: U(0, 1) of shape (B, 1, ...), for a penalty between real and generated
+                points. Defaults to `None`, which draws it.
+
+        Returns:
+            Scalars: `loss` = `real` + `fake` + `penalty`, where `real` is mean Ψ2*(−v(y))
+            and `fake` is mean Ψ1*(v(T) − c); and `cost`, the mean transport cost.
+        """
+        return self._update_potential(PotentialBatch(real, source, latent, mixing=mixing))
+
+    def _update_potential(self, batch: PotentialBatch) -> dict[str, Tensor]:
+        self._require_compiled()
+        if batch.mixing is None and self.objective.needs_mixing:
+            shape = (self.partition.whole_batch_rows(batch.real), *[1] * len(self.data_shape))
+            mixing = self.partition.own_rows(backend.uniform(shape, self.noise_seed))
+            batch = batch._replace(mixing=mixing)
+        batch = self.partition.split(PotentialBatch(*map(_tensor, batch)))
+        table_costs = None
+        if self.pairing == "all_pairs" and not self.partition.sees_whole_batch:
+            batch, table_costs = self._with_costs_of_whole_batch(batch)
+        return backend.minimize(
+            self,
+            lambda batch: self.objective_at_step().potential_loss(
+                self._potential, self._transport, batch,
+                table_costs=table_costs, blocks=self.partition.blocks,
+            ),
+            batch,
+            self.potential.trainable_variables,
+            self.potential_optimizer,
+            self.partition.micro_batches,
+        )  # fmt: skip
+
+    def _with_costs_of_whole_batch(self, batch: PotentialBatch) -> tuple[PotentialBatch, Tensor]:
+        """Compute T and c first: the potential's loss has no gradient through them."""
+
+        def move(batch: PotentialBatch) -> tuple[Tensor, Tensor]:
+            generated = self._transport(batch.source, batch.latent)
+            return generated, self.objective.cost_of(batch, generated)
+
+        generated, cost = backend.map_micro_batches(self, move, batch, self.partition.micro_batches)
+        return batch._replace(generated=generated, cost=cost), self.partition.gather(cost)
+
+    def update_generator(self, source: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
+        """Take one optimizer step of the generator and update its average, on the given noise.
+
+        Args:
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim), or `None` for a generator without a latent.
+
+        Returns:
+            Scalars: `loss` = `cost` − `potential`, their means over the batch.
+        """
+        return self._update_generator(GeneratorBatch(source, latent))
+
+    def _update_generator(self, batch: GeneratorBatch) -> dict[str, Tensor]:
+        self._require_compiled()
+        logs = backend.minimize(
+            self,
+            lambda batch: self.objective_at_step().generator_loss(
+                self._potential, self._transport, batch
+            ),
+            self.partition.split(GeneratorBatch(*map(_tensor, batch))),
+            self.generator.trainable_variables,
+            self.generator_optimizer,
+            self.partition.micro_batches,
+        )
+        backend.update_ema(self.ema_generator.weights, self.generator.weights, self.ema_decay)
+        return logs
+
+    def objective_at_step(self) -> SemiDual:
+        """Return the objective with the α that the schedule has at the current step."""
+        if self.divergence_schedule is None:
+            return self.objective
+        return self.objective.scaled(self.divergence_schedule(self.step.value))
+
+    def _transport(self, source: Tensor, latent: Tensor | None) -> Tensor:
+        """T(x, z) of the trained (not averaged) generator."""
+        inputs = source if self.latent_dim is None else [source, latent]
+        return self.generator(inputs, training=True)
+
+    def _potential(self, samples: Tensor) -> Tensor:
+        """The potential network's values, float32 (B,)."""
+        with statistics_blocks(self.partition.blocks):
+            values = self.potential(samples, training=True)
+        return ops.cast(ops.reshape(values, (-1,)), "float32")
+
+    # --- compile and fit -----------------------------------------------------------------
 
     def compile(
         self,
-        generator_optimizer=None,
-        potential_optimizer=None,
+        generator_optimizer: keras.optimizers.Optimizer | str | None = None,
+        potential_optimizer: keras.optimizers.Optimizer | str | None = None,
         *,
-        jit_compile="auto",
+        jit_compile: bool | str = "auto",
         accumulate: int = 1,
-        **kwargs,
-    ):
-        """Sets the two optimizers.
+        row_order: str = "blocks",
+        **kwargs: Any,
+    ) -> None:
+        """Set the two optimizers.
 
         Args:
-            generator_optimizer, potential_optimizer: optimizers or their names; None is
-                the paper's Adam (β 0.5 and 0.9, ε 1e-8), rates 1.6e-4 and 1e-4.
-            jit_compile: "auto" compiles by XLA on JAX, and on TensorFlow with a GPU.
-            accumulate: micro-batches in which each replica's share of a batch is taken,
-                their gradients averaged before an update: the same numbers in less memory.
-            kwargs: of `keras.Model.compile`.
+            generator_optimizer: An optimizer or its name. Defaults to the paper's Adam
+                (β 0.5 and 0.9, ε 1e-8) with learning rate 1.6e-4.
+            potential_optimizer: Likewise, with learning rate 1e-4.
+            jit_compile: `"auto"` compiles with XLA on JAX, and on TensorFlow with a GPU.
+                Defaults to `"auto"`.
+            accumulate: Micro-batches in which each replica processes its share of a batch.
+                Their gradients are averaged before an update: the same numbers in less
+                memory. Defaults to 1.
+            row_order: How the rows of a batch reach several replicas: `"blocks"` of
+                neighboring rows, as Keras distributes them, or `"groups"`, as
+                `Distribution.feed` does. Defaults to `"blocks"`.
+            **kwargs: Arguments of `keras.Model.compile`.
 
         Raises:
-            InputError: an argument is out of range, or not possible on this backend.
+            InputError: If an argument is out of range or not supported by the backend.
         """
-        if isinstance(accumulate, bool) or int(accumulate) != accumulate or accumulate < 1:
-            raise InputError(f"accumulate={accumulate!r} must be a whole number of at least 1.")
-        # One loss scale a player: an overflow of one must not stop the other.
+        check_choice("row_order", row_order, ROW_ORDERS)
+        self.partition = dataclasses.replace(
+            self.partition,
+            micro_batches=check_count("accumulate", accumulate),
+            row_order=row_order,
+        )
+        # One loss scale per player: an overflow of one must not stop the other.
         networks = self.generator, self.potential
         generator_optimizer = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
         potential_optimizer = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
@@ -288,58 +408,154 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         self.potential_optimizer = potential_optimizer
         generator_optimizer.build(self.generator.trainable_variables)
         potential_optimizer.build(self.potential.trainable_variables)
-        self.accumulate = int(accumulate)
         self._compile_options = {
             "jit_compile": jit_compile,
-            "accumulate": self.accumulate,
+            "accumulate": self.partition.micro_batches,
             "steps_per_execution": self.steps_per_execution,
         }
-        self._loss_tracker = None  # Keras's own loss would be logged as 0
+        keras_hooks.drop_loss_tracker(self)
 
-    def make_train_function(self, force=False):
-        self._check_networks()
+    def make_train_function(self, force: bool = False) -> None:
+        self.partition.check_networks(
+            (("generator", self.generator), ("potential", self.potential)),
+            backend.distribution.replicas(),
+        )
         backend.distribution.make_train_function(self, super().make_train_function, force)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: all is built. Keras would average a batch over the replicas for it, which
-        fails where a batch is a tuple and the replicas are on several hosts."""
+    def check_batch(self, batch_size: int, replicas: int) -> None:
+        """Check that a batch can be shared out; see `Partition.check_batch`."""
+        self.partition.check_batch(batch_size, replicas)
 
     def _require_compiled(self) -> None:
         if not self.compiled:
             raise InputError("this UOTM has no optimizers yet: call model.compile() first.")
 
-    def call(self, inputs, training=False):
-        """T(x, z): of the averaged generator, or of the trained one if `training`."""
+    # --- Samples and weights -------------------------------------------------------------
+
+    def call(self, inputs: Any, training: bool = False) -> Tensor:
+        """Return T(x, z) of the averaged generator, or of the trained one if `training`."""
         network = self.generator if training else self.ema_generator
         return network(inputs, training=training)
 
-    @classmethod
-    def from_preset(cls, name: str, load_weights: bool | None = None) -> "UOTM":
-        """A compiled model by name.
+    def generate(
+        self, n: int, seed: int | None = None, use_ema: bool = True, batch_size: int = 64
+    ) -> np.ndarray:
+        """Draw samples T(x, z) with x, z ~ N(0, I).
+
+        Sample i depends on `seed` and i alone, not on `n` or `batch_size`.
 
         Args:
-            name: of `presets.list()`, or the path of a `.keras` file.
-            load_weights: whether the generator gets the weights that come with the
-                package (the potential never does); None: where there are some.
+            n: Number of samples.
+            seed: Seed (int, 0 to 2**63 − 1). Defaults to `None`, which draws one.
+            use_ema: Whether to use the averaged generator. Defaults to `True`.
+            batch_size: Samples per call of the network. Defaults to 64.
+
+        Returns:
+            float32 array (n, *data_shape), in the network's range.
 
         Raises:
-            InputError: unknown name, no such weights, or an unreadable file.
+            InputError: If an argument is out of range, or the model transports a dataset.
+        """
+        keys = [(check_seed(seed), i) for i in range(check_count("n", n))]
+        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
+
+    def generate_batches(
+        self, keys: Sequence[tuple[int, int]], use_ema: bool = True, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
+        """Yield the samples of (seed, index) keys, a batch at a time; see `generate`."""
+        if self.source == "data":
+            raise InputError("this UOTM transports a dataset: call transport(source) instead.")
+        yield from self._map(use_ema).samples(keys, batch_size)
+
+    def transport(
+        self,
+        source: np.ndarray,
+        latent: np.ndarray | None = None,
+        use_ema: bool = True,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Return T(x, z) of given x.
+
+        Args:
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim). Defaults to `None`, which draws it.
+            use_ema: Whether to use the averaged generator. Defaults to `True`.
+            batch_size: Samples per call of the network. Defaults to 64.
+
+        Returns:
+            float32 array (B, *data_shape).
+
+        Raises:
+            InputError: If `source` has another shape.
+        """
+        source = np.asarray(source, "float32")
+        if source.shape[1:] != self.source_shape:
+            raise InputError(
+                f"source of shape {source.shape} must have the shape (B, *{self.source_shape})."
+            )
+        if latent is None:
+            keys = [(check_seed(None), i) for i in range(len(source))]
+            (latent,) = sample_noise(keys, (self.latent_dim or 0,))
+        return self._map(use_ema)(source, np.asarray(latent, "float32"), batch_size)
+
+    def source_weights(
+        self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
+    ) -> np.ndarray:
+        """Return dπ₀/dμ at x, Ψ1*'(v(T(x, z)) − c(x, T(x, z))), as a float32 array (B,)."""
+        source = np.asarray(source, "float32")
+        moved = self.transport(source, latent, batch_size=batch_size)
+        cost = ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
+        excess = self._potential_values(moved, batch_size) - cost
+        divergence = self.objective_at_step().source_divergence
+        return ops.convert_to_numpy(divergence.conjugate_derivative(excess))
+
+    def target_weights(self, data: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        """Return dπ₁/dν at y, Ψ2*'(−v(y)), as a float32 array (B,); near 0 for outliers.
+
+        A potential with minibatch statistics sees y together with its batch.
+        """
+        values = self._potential_values(np.asarray(data, "float32"), batch_size)
+        divergence = self.objective_at_step().target_divergence
+        return ops.convert_to_numpy(divergence.conjugate_derivative(-values))
+
+    def _map(self, use_ema: bool) -> TransportMap:
+        network = self.ema_generator if use_ema else self.generator
+        return TransportMap(network, self.source_shape, self.latent_dim, self.data_shape)
+
+    def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
+        values = potential_outputs(self.potential, data, batch_size)
+        return ops.convert_to_numpy(self.objective_at_step().admissible(values))
+
+    # --- Loading and saving --------------------------------------------------------------
+
+    @classmethod
+    def from_preset(cls, name: str | os.PathLike, load_weights: bool | None = None) -> "UOTM":
+        """Return a compiled model by name.
+
+        Args:
+            name: A name of `presets.list()`, or the path of a `.keras` file.
+            load_weights: Whether the generator gets the weights that ship with the package
+                (the potential never does). Defaults to `None`: if there are any.
+
+        Raises:
+            InputError: If the name is unknown, it has no weights, or a file is unreadable.
 
         Example:
-            >>> UOTM.from_preset("digits").generate(16).shape
-            (16, 8, 8, 1)
+
+        >>> UOTM.from_preset("digits").generate(16).shape
+        (16, 8, 8, 1)
         """
         from uotm_keras.presets import from_preset
 
         return from_preset(cls, name, load_weights)
 
-    def export(self, filepath, format: str = "savedmodel", **kwargs):
-        """Writes the averaged generator as a SavedModel or as ONNX, see `exporting.export`."""
+    def export(self, filepath: str | os.PathLike, format: str = "savedmodel", **kwargs: Any):
+        """Write the averaged generator as a SavedModel or as ONNX; see `exporting.export`."""
         from uotm_keras.exporting import export
 
         return export(self, filepath, format, **kwargs)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -360,15 +576,13 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> "UOTM":
-        return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(value, custom_objects)
-                for name, value in config.items()
-            }
-        )
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> "UOTM":
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{name: deserialize(value, custom_objects) for name, value in config.items()})
 
-    def get_compile_config(self) -> dict:
+    def get_compile_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
             "generator_optimizer": serialize(self.generator_optimizer),
@@ -376,61 +590,42 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
             **self._compile_options,
         }
 
-    def compile_from_config(self, config: dict) -> None:
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def _random_states(self) -> list:
-        """The seed generators' states, which Keras's own files leave out."""
-        return [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
-
-    def save_own_variables(self, store) -> None:
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        for i, state in enumerate(self._random_states()):
-            store[f"random_state_{i}"] = ops.convert_to_numpy(state)
-        for name, tracker in self.trackers.items():
-            for variable in tracker.variables:
-                store[f"{name}_{variable.name}"] = ops.convert_to_numpy(variable)
+        for name, variable in self._unsaved_variables().items():
+            store[name] = ops.convert_to_numpy(variable)
 
-    def load_own_variables(self, store) -> None:
+    def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(
             {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118
         )
-        for i, state in enumerate(self._random_states()):
-            state.assign(np.array(store[f"random_state_{i}"]))
-        for name, tracker in self.trackers.items():
-            for variable in tracker.variables:
-                variable.assign(np.array(store[f"{name}_{variable.name}"]))
+        for name, variable in self._unsaved_variables().items():
+            variable.assign(np.array(store[name]))
+
+    def _unsaved_variables(self) -> dict[str, keras.Variable]:
+        """The random states and running means, which Keras's own files leave out."""
+        states = [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
+        return {f"random_state_{i}": state for i, state in enumerate(states)} | {
+            f"{name}_{variable.name}": variable
+            for name, tracker in self.trackers.items()
+            for variable in tracker.variables
+        }
 
 
-def _tensor(array):
+def frozen_copy(network: keras.Model) -> keras.Model:
+    """Return a copy of a network that is not trained."""
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    copy.trainable = False
+    return copy
+
+
+def _tensor(array: Any) -> Tensor | None:
     return None if array is None else ops.convert_to_tensor(array, "float32")
 
 
-def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise InputError(f"{name}={value!r} must be one of {', '.join(accepted)}.")
-
-
-def _optimizer(given, learning_rate: float) -> keras.optimizers.Optimizer:
+def _optimizer(given: Any, learning_rate: float) -> keras.optimizers.Optimizer:
     return Adam(learning_rate) if given is None else keras.optimizers.get(given)
-
-
-def _shapes(generator: keras.Model, potential: keras.Model):
-    """(source shape, latent dimension or None, data shape) of two built networks."""
-    if not (generator.built and potential.built):
-        raise InputError("the generator and the potential must be built before a UOTM is made.")
-    inputs = generator.inputs
-    if len(inputs) not in (1, 2):
-        raise InputError(
-            f"the generator has {len(inputs)} inputs: accepted are x, or x and a latent z."
-        )
-    source_shape = tuple(inputs[0].shape[1:])
-    latent_dim = int(inputs[1].shape[-1]) if len(inputs) == 2 else None
-    data_shape = tuple(generator.outputs[0].shape[1:])
-    potential_shape = tuple(potential.inputs[0].shape[1:])
-    if potential_shape != data_shape:
-        raise InputError(
-            f"the potential takes {potential_shape} but the generator gives {data_shape}: the "
-            "two shapes must be the same."
-        )
-    return source_shape, latent_dim, data_shape

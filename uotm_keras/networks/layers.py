@@ -4,16 +4,15 @@ Sources: Song et al. 2021 (NCSN++, arXiv 2011.13456), Karras et al. 2020 (StyleG
 resampling, minibatch standard deviation), Xiao et al. 2022 (the style-modulated NCSN++).
 """
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from uotm_keras import backend
+from uotm_keras.backend import keras_hooks
+from uotm_keras.backend.partition import current_blocks
 from uotm_keras.backend.splitting import group_size
 from uotm_keras.utils.errors import InputError
 
@@ -35,7 +34,7 @@ class Convolution(layers.Conv2D):
 
     def build(self, input_shape):
         super().build(input_shape)
-        backend.arrange_kernel(self._kernel)
+        backend.arrange_kernel(keras_hooks.convolution_kernel(self))
         self._plain = (
             self.strides == (1, 1)
             and self.dilation_rate == (1, 1)
@@ -384,19 +383,6 @@ class DownResidualBlock(layers.Layer):
         return {**super().get_config(), "filters": self.filters, "down": self.down}
 
 
-_BLOCKS = contextvars.ContextVar("blocks", default=1)
-
-
-@contextlib.contextmanager
-def statistics_blocks(count: int) -> Iterator[None]:
-    """In here, minibatch statistics are taken within each of `count` equal blocks of rows."""
-    token = _BLOCKS.set(count)
-    try:
-        yield
-    finally:
-        _BLOCKS.reset(token)
-
-
 @keras.saving.register_keras_serializable(_PACKAGE)
 class MinibatchStddev(layers.Layer):
     """Appends a channel holding the spread of the features within a group of samples.
@@ -409,7 +395,7 @@ class MinibatchStddev(layers.Layer):
 
     def call(self, x):
         batch, height, width, channels = x.shape
-        blocks = _BLOCKS.get()
+        blocks = current_blocks()
         if batch is None:
             batch = ops.shape(x)[0]
         group = group_size(batch // blocks)

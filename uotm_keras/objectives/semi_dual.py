@@ -1,100 +1,199 @@
-"""The two losses of the semi-dual, as functions of the networks' current weights."""
+r"""The semi-dual objective of unbalanced optimal transport: both players' losses.
 
-from typing import Any
+A potential v and a generator T play (UOTM, arXiv 2305.14777, equation 11)
+
+    min_v  E_x[Ψ1*(v(T(x, z)) − c(x, T(x, z)))] + E_y[Ψ2*(−v(y))] + penalty(∇v)
+    min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
+
+with x from the source μ, z ~ N(0, I), and y from the data ν.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 from keras import ops
 
 from uotm_keras import backend
-from uotm_keras.networks.layers import statistics_blocks
 from uotm_keras.objectives import divergences
+from uotm_keras.objectives.divergences import Divergence
+from uotm_keras.objectives.penalties import GradientPenalty
+from uotm_keras.utils.typing import Tensor
+
+PAIRINGS = ("paired", "all_pairs")
 
 
-class Losses:
-    """The part of `UOTM` that is the objective."""
+class GeneratorBatch(NamedTuple):
+    """What one update of the generator sees.
 
-    def transport_map(self, source, latent, training: bool = False):
-        """T(x, z) of the trained (not averaged) generator, as a tensor."""
-        inputs = source if self.latent_dim is None else [source, latent]
-        return self.generator(inputs, training=training)
+    Attributes:
+        source: x, (B, *source_shape).
+        latent: z, (B, latent_dim), or `None` for a generator without a latent.
+        previous_latent: z' of S-JKO's frozen map, (B, latent_dim); `None` elsewhere.
+    """
 
-    def cost_of(self, source, latent, samples):
-        """c(x, T(x, z)) of samples made of x and z, float32 (B,)."""
-        return self.cost(source, samples)
+    source: Tensor
+    latent: Tensor | None = None
+    previous_latent: Tensor | None = None
 
-    def _potential_of(self, samples):
-        with statistics_blocks(self._blocks()):
-            values = self.potential(samples, training=True)
-        values = ops.cast(ops.reshape(values, (-1,)), "float32")
-        return divergences.potential_values(self._divergences()[1], values)
 
-    def _divergences(self):
-        if self.divergence_schedule is None:
-            return self.source_divergence, self.target_divergence
-        alpha = self.divergence_schedule(self.step.value)
-        return self.source_divergence.scaled(alpha), self.target_divergence.scaled(alpha)
+class PotentialBatch(NamedTuple):
+    """What one update of the potential sees.
+
+    Attributes:
+        real: y, (B, *data_shape).
+        source, latent, previous_latent: As in `GeneratorBatch`.
+        mixing: U(0, 1) of shape (B, 1, ...) for penalties between real and generated
+            points, or `None`.
+        generated: T(x, z) if it is already known, (B, *data_shape); otherwise `None`.
+        cost: c(x, T(x, z)) if it is already known, (B,); otherwise `None`.
+    """
+
+    real: Tensor
+    source: Tensor
+    latent: Tensor | None = None
+    previous_latent: Tensor | None = None
+    mixing: Tensor | None = None
+    generated: Tensor | None = None
+    cost: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SemiDual:
+    """The two losses, as pure functions of v, T, and a batch.
+
+    Args:
+        cost: c(x, y), a callable of two batches that returns (B,).
+        source_divergence: Ψ1, which relaxes the source marginal.
+        target_divergence: Ψ2, which relaxes the data marginal.
+        gradient_penalty: Penalty on ∇v, or `None`. Defaults to `None`.
+        pairing: `"paired"` evaluates Ψ1* at v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
+            `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
+            does. Defaults to `"paired"`.
+    """
+
+    cost: Callable[[Tensor, Tensor], Tensor]
+    source_divergence: Divergence
+    target_divergence: Divergence
+    gradient_penalty: GradientPenalty | None = None
+    pairing: str = "paired"
+
+    def scaled(self, alpha: Tensor) -> "SemiDual":
+        """Return the objective with both divergences α·Ψ (UOTM-SD, arXiv 2310.02611)."""
+        return dataclasses.replace(
+            self,
+            source_divergence=self.source_divergence.scaled(alpha),
+            target_divergence=self.target_divergence.scaled(alpha),
+        )
+
+    def cost_of(self, batch: PotentialBatch | GeneratorBatch, generated: Tensor) -> Tensor:
+        """Return c(x, T(x, z)) of the generated samples of a batch, float32 (B,)."""
+        return self.cost(batch.source, generated)
+
+    def admissible(self, values: Tensor) -> Tensor:
+        """Return the potential v for the network's values: most divergences accept any."""
+        return divergences.potential_values(self.target_divergence, values)
+
+    @property
+    def needs_mixing(self) -> bool:
+        """Whether `potential_loss` needs `PotentialBatch.mixing`."""
+        return self.gradient_penalty is not None and self.gradient_penalty.at == "points"
 
     def potential_loss(
-        self, real, source, latent, mixing=None, fake=None, cost=None, table_costs=None
-    ) -> tuple[Any, dict[str, Any]]:
-        """The potential's loss and its parts, see `update_potential`.
+        self,
+        v: Callable[[Tensor], Tensor],
+        transport: Callable[[Tensor, Tensor | None], Tensor],
+        batch: PotentialBatch,
+        *,
+        table_costs: Tensor | None = None,
+        blocks: int = 1,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the potential's loss, E_x[Ψ1*(v(T) − c)] + E_y[Ψ2*(−v(y))] + penalty.
 
         Args:
-            real, source, latent, mixing: as there; a micro-batch of them.
-            fake, cost: T(x, z) and c(x, T(x, z)), where they are known already.
-            table_costs: the costs of the whole batch, for the table of all pairs; None
-                takes those of `source`.
+            v: The potential network, from (B, *data_shape) to float32 (B,).
+            transport: T, called as `transport(source, latent)`. It gets no gradient.
+            batch: The batch.
+            table_costs: Costs of the whole batch for `"all_pairs"`, where `batch` is only
+                a part of it. Defaults to the costs of `batch`.
+            blocks: Equal blocks of neighboring rows, each with a table of its own.
+                Defaults to 1.
+
+        Returns:
+            The loss, and a dictionary of float32 scalars: `loss` = `real` + `fake` +
+            `penalty`, where `real` is mean Ψ2*(−v(y)) and `fake` is mean Ψ1*(v(T) − c);
+            and `cost`, the mean transport cost.
         """
-        source_divergence, target_divergence = self._divergences()
-        if fake is None:
-            fake = backend.without_gradient(
-                lambda: self.transport_map(source, latent, training=True)
-            )
-        penalized, penalty = self.gradient_penalty, ops.zeros((), "float32")
-        at = None if penalized is None else penalized.at
-        if at == "real":
-            # One reverse pass gives ∇v and then both terms' gradients.
-            v_real, gradient = backend.value_and_input_gradient(self._potential_of, real)
-        else:
-            v_real = self._potential_of(real)
-        if at == "points":
-            points = penalized.points(real, fake, mixing)
-            _, gradient = backend.value_and_input_gradient(self._potential_of, points)
-        if at == "generated":
-            v_fake, gradient = backend.value_and_input_gradient(self._potential_of, fake)
-            cost, of_cost = backend.value_and_input_gradient(
-                lambda y: self.cost_of(source, latent, y), fake
-            )
-            gradient = gradient - of_cost
-        else:
-            v_fake = self._potential_of(fake)
-        if cost is None:
-            cost = self.cost_of(source, latent, fake)
-        if at is not None:
-            penalty = penalized.value(gradient)
+        generated = batch.generated
+        if generated is None:
+            generated = backend.without_gradient(lambda: transport(batch.source, batch.latent))
+        v_real, v_generated, cost, penalty = self._evaluate(v, batch, generated)
+
         if self.pairing == "paired":
-            excess = v_fake - cost
+            excess = v_generated - cost
         else:
-            excess = self._table(v_fake, cost if table_costs is None else table_costs)
-        fake_term = ops.mean(source_divergence.conjugate(excess))
-        real_term = ops.mean(target_divergence.conjugate(-v_real))
-        loss = real_term + fake_term + penalty
+            costs = cost if table_costs is None else table_costs
+            excess = ops.reshape(v_generated, (blocks, -1, 1)) - ops.reshape(costs, (blocks, 1, -1))
+        fake = ops.mean(self.source_divergence.conjugate(excess))
+        real = ops.mean(self.target_divergence.conjugate(-v_real))
+        loss = real + fake + penalty
         return loss, {
             "loss": loss,
-            "real": real_term,
-            "fake": fake_term,
+            "real": real,
+            "fake": fake,
             "penalty": penalty,
             "cost": ops.mean(cost),
         }
 
-    def _table(self, v_fake, costs):
-        """v(T(xᵢ)) − c(xⱼ) of all pairs within a block: (blocks, rows of v, rows of c)."""
-        blocks = self._blocks()
-        return ops.reshape(v_fake, (blocks, -1, 1)) - ops.reshape(costs, (blocks, 1, -1))
+    def generator_loss(
+        self,
+        v: Callable[[Tensor], Tensor],
+        transport: Callable[[Tensor, Tensor | None], Tensor],
+        batch: GeneratorBatch,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the generator's loss, E_x[c(x, T(x, z)) − v(T(x, z))].
 
-    def generator_loss(self, source, latent) -> tuple[Any, dict[str, Any]]:
-        """The generator's loss and its parts, see `update_generator`."""
-        fake = self.transport_map(source, latent, training=True)
-        cost = ops.mean(self.cost_of(source, latent, fake))
-        potential = ops.mean(self._potential_of(fake))
+        Args:
+            v: The potential network, from (B, *data_shape) to float32 (B,).
+            transport: T, called as `transport(source, latent)`.
+            batch: The batch.
+
+        Returns:
+            The loss, and a dictionary of float32 scalars: `loss` = `cost` − `potential`.
+        """
+        generated = transport(batch.source, batch.latent)
+        cost = ops.mean(self.cost_of(batch, generated))
+        potential = ops.mean(self.admissible(v(generated)))
         loss = cost - potential
         return loss, {"loss": loss, "cost": cost, "potential": potential}
+
+    def _evaluate(
+        self, v: Callable[[Tensor], Tensor], batch: PotentialBatch, generated: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return v(y), v(T), c, and the penalty, with as few passes as the penalty allows."""
+
+        def potential(samples: Tensor) -> Tensor:
+            return self.admissible(v(samples))
+
+        penalty, cost = self.gradient_penalty, batch.cost
+        at = None if penalty is None else penalty.at
+        if at == "real":
+            # One reverse pass gives ∇v(y) and then the gradients of both terms.
+            v_real, gradient = backend.value_and_input_gradient(potential, batch.real)
+        else:
+            v_real = potential(batch.real)
+        if at == "points":
+            points = penalty.points(batch.real, generated, batch.mixing)
+            _, gradient = backend.value_and_input_gradient(potential, points)
+        if at == "generated":
+            v_generated, gradient = backend.value_and_input_gradient(potential, generated)
+            cost, of_cost = backend.value_and_input_gradient(
+                lambda samples: self.cost_of(batch, samples), generated
+            )
+            gradient = gradient - of_cost
+        else:
+            v_generated = potential(generated)
+        if cost is None:
+            cost = self.cost_of(batch, generated)
+        value = ops.zeros((), "float32") if penalty is None else penalty.value(gradient)
+        return v_real, v_generated, cost, value

@@ -1,0 +1,62 @@
+"""Every private Keras name that this package uses, each with the reason (Keras 3.15).
+
+A new Keras release needs only this file checked. `tests/test_imports.py` fails if a private
+Keras name appears elsewhere.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the model and all layers nested in it; `Model.layers` stops at the first level."""
+    return list(model._flatten_layers())
+
+
+def skip_symbolic_build(model: keras.Model) -> None:
+    """Keep `fit` from building a model that is built already.
+
+    Keras would first average a batch over the replicas, which fails where a batch is a
+    tuple and the replicas are on several hosts.
+    """
+    model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
+
+
+def drop_loss_tracker(model: keras.Model) -> None:
+    """Remove the loss that Keras tracks for models compiled with `loss=`: it would log 0."""
+    model._loss_tracker = None
+
+
+def convert_optional_inputs(model: keras.Model, train_step: Callable) -> Callable:
+    """Wrap a train step as Keras's own TensorFlow train function does."""
+    return model._autoconvert_optionals(train_step)
+
+
+def skip_gradient_reduction(optimizer: keras.optimizers.Optimizer) -> None:
+    """Keep an optimizer from summing gradients over TensorFlow's replicas.
+
+    Keras sums them after clipping and after its check for infinities, whose results must not
+    differ between replicas; ours are averaged before the optimizer sees them.
+    """
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    optimizer._all_reduce_sum_gradients = list
+
+
+def adam_moments(
+    optimizer: keras.optimizers.Adam, variable: keras.Variable
+) -> tuple[keras.Variable, keras.Variable]:
+    """Return the first and second moment variables that Adam keeps for a variable."""
+    index = optimizer._get_variable_index(variable)
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def track_metric_variable(metric: keras.metrics.Metric, variable: keras.Variable) -> None:
+    """Register a variable made outside `Metric.add_variable`, so that it is saved and reset."""
+    metric._tracker.add_to_store("variables", variable)
+
+
+def convolution_kernel(layer: keras.layers.Conv2D) -> keras.Variable:
+    """Return the kernel variable; the public `kernel` may be a tensor derived from it."""
+    return layer._kernel
