@@ -5,16 +5,17 @@ backend is taken at import:
 
 - `value_and_input_gradient(function, x)`: v(x) and ∇v(x), differentiable again;
 - `without_gradient(function)`: the function's value, no gradient through it;
-- `minimize(model, loss_function, batch, variables, optimizer, pieces)`: one optimizer step.
-  With several pieces each tensor of the batch has them along a first axis, and the
-  gradients and logs are means over the pieces, taken one after the other;
-- `map_pieces(model, function, batch, pieces)`: a pair of tensors of each piece, no gradient;
+- `minimize(model, loss_function, batch, variables, optimizer, micro_batches)`: one optimizer
+  step on `loss_function(batch)`. With several micro-batches each tensor of the batch holds
+  them along its first axis, and gradients and logs are averaged over them one by one;
+- `map_micro_batches(model, function, batch, micro_batches)`: a pair of tensors for each
+  micro-batch, without gradient;
 - `train_step(model, iterate, *arguments)`: what `keras.Model.train_step` is here;
 - `normal(shape, seed)`, `uniform(shape, seed)`: the training noise;
 - `compile_arguments(jit_compile)`: (what Keras compiles, what `minimize` compiles);
 - `sync(model)`: lets callbacks read the model's variables in the middle of `fit`;
 - `adam_step(...)`: one variable's Adam step, ε added to √v̂ after the bias correction;
-- `move_average(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
+- `update_ema(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
 - `convolution(x, kernel)`: stride 1, same size, (B, H, W, C) and (k, k, in, out), k odd;
 - `arrange_kernel(variable)`: lays a kernel out in memory as `convolution` likes it;
 - `arrange_like(variable, other)`: lays a variable out in memory as another of its shape;

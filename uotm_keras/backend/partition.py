@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import keras
 from keras import ops
@@ -24,7 +24,7 @@ from uotm_keras.utils.typing import Tensor
 STATISTICS = ("global", "replica")
 ROW_ORDERS = ("blocks", "groups")
 
-Record = TypeVar("Record", bound=NamedTuple)
+Record = TypeVar("Record", bound=tuple)
 
 _BLOCKS: contextvars.ContextVar[int] = contextvars.ContextVar("blocks", default=1)
 
@@ -113,7 +113,8 @@ class Partition:
         """
         if self.micro_batches == 1:
             return batch
-        return type(batch)(*(None if x is None else self._split(x) for x in batch))
+        parts = (None if x is None else self._split(x) for x in batch)
+        return type(batch)(*parts)  # type: ignore[arg-type]
 
     def _split(self, x: Tensor) -> Tensor:
         rows = _rows(x)

@@ -9,12 +9,20 @@ of the middle axis. With G = 1 the parts are blocks of neighboring rows.
 import numpy as np
 from keras import ops
 
+from uotm_keras.utils.typing import Tensor
+
 GROUP_SIZES = (4, 3, 2, 1)
 
 
-def group_size(batch):
-    """Rows in a group of the minibatch standard deviation: the largest of 4, 3, 2, 1 that
-    divides the batch, an int or an integer tensor."""
+def group_size(batch: int | Tensor) -> int | Tensor:
+    """Return the rows per group of the minibatch standard deviation.
+
+    Args:
+        batch: Rows of the batch, an int or an integer tensor.
+
+    Returns:
+        The largest of 4, 3, 2, 1 that divides `batch`.
+    """
     if isinstance(batch, int):
         return next(size for size in GROUP_SIZES if batch % size == 0)
     group = ops.where(batch % 2 == 0, 2, 1)
@@ -22,14 +30,16 @@ def group_size(batch):
     return ops.where(batch % 4 == 0, 4, group)
 
 
-def split_rows(x, parts: int, group=1, blocks: int = 1):
-    """The rows of a batch by part.
+def split_rows(x: Tensor, parts: int, group: int | Tensor = 1, blocks: int = 1) -> Tensor:
+    """Split the rows of a batch among parts.
 
     Args:
-        x: (B, ...).
-        parts: how many, which with `group` and `blocks` divide B.
-        group: rows of a group that stay together, an int or an integer tensor.
-        blocks: equal blocks of neighbouring rows that each part has a share of.
+        x: (B, ...), where B is divisible by `parts · group · blocks`.
+        parts: Number of parts.
+        group: Rows of a group that stay together, an int or an integer tensor. Defaults
+            to 1.
+        blocks: Equal blocks of neighboring rows, of which each part gets a share. Defaults
+            to 1.
 
     Returns:
         (parts, B/parts, ...).
@@ -41,5 +51,5 @@ def split_rows(x, parts: int, group=1, blocks: int = 1):
 
 
 def row_order(batch: int, parts: int, group: int = 1) -> np.ndarray:
-    """The row numbers of each part, as `split_rows` shares them: int64 (parts, batch/parts)."""
+    """Return the row numbers of each part in `split_rows`, int64 (parts, batch/parts)."""
     return np.arange(batch).reshape(group, parts, -1).swapaxes(0, 1).reshape(parts, -1)

@@ -1,39 +1,48 @@
-"""The paper's Adam, two optimizers seen as one by Keras's trainer, and its means of losses."""
+"""The paper's Adam, two optimizers as the one of Keras's trainer, and means over replicas."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
+from uotm_keras.utils.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class Adam(keras.optimizers.Adam):
     """Adam as in PyTorch: ε is added to √v̂ *after* the bias correction.
 
-    `keras.optimizers.Adam` adds it before, as in the paper's (Kingma & Ba 2015) second
-    form, which over the first steps is another algorithm. Defaults are UOTM's.
+    `keras.optimizers.Adam` adds it before the correction, as in the second form of the
+    paper, which differs over the first steps. The defaults are those of UOTM.
 
     Args:
-        learning_rate: a number or a `LearningRateSchedule`.
-        beta_1, beta_2, epsilon: as in PyTorch.
-        kwargs: of `keras.optimizers.Adam`, `amsgrad` excepted.
+        learning_rate: A number or a `LearningRateSchedule`. Defaults to 1e-4.
+        beta_1: Decay rate of the first moment. Defaults to 0.5.
+        beta_2: Decay rate of the second moment. Defaults to 0.9.
+        epsilon: ε. Defaults to 1e-8.
+        **kwargs: Arguments of `keras.optimizers.Adam`, except `amsgrad`.
+
+    Reference:
+        Kingma and Ba, 2015, arXiv 1412.6980.
     """
 
     def __init__(
         self,
-        learning_rate=1e-4,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-4,
         beta_1: float = 0.5,
         beta_2: float = 0.9,
         epsilon: float = 1e-8,
-        **kwargs,
+        **kwargs: Any,
     ):
         kwargs.pop("amsgrad", None)
         super().__init__(
             learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs
         )
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -41,7 +50,9 @@ class Adam(keras.optimizers.Adam):
             for moment in keras_hooks.adam_moments(self, variable):
                 backend.arrange_like(moment, variable)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
         momentum, velocity = keras_hooks.adam_moments(self, variable)
         backend.adam_step(
             gradient,
@@ -57,43 +68,54 @@ class Adam(keras.optimizers.Adam):
 
 
 class OptimizerPair(keras.optimizers.Optimizer):
-    """What Keras's trainer needs of `model.optimizer` where the model steps two of its own.
+    """What Keras's trainer needs of `model.optimizer` when the model steps two of its own.
 
     It owns no state: the two optimizers are attributes of the model and are saved there.
+    Its learning rate is the generator's; setting it scales both rates by the same factor.
+
+    Args:
+        generator_optimizer: The generator's optimizer.
+        potential_optimizer: The potential's optimizer.
     """
 
-    def __init__(self, generator_optimizer, potential_optimizer):
+    def __init__(
+        self,
+        generator_optimizer: keras.optimizers.Optimizer,
+        potential_optimizer: keras.optimizers.Optimizer,
+    ):
         super().__init__(learning_rate=0.0, name="optimizer_pair")
         self.pair = (generator_optimizer, potential_optimizer)
         self.built = True
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return [v for optimizer in self.pair for v in optimizer.variables]
 
     @property
-    def iterations(self):
+    def iterations(self) -> keras.Variable:
         return self.pair[0].iterations
 
-    def finalize_variable_values(self, var_list):
-        pass  # the model keeps its own average of the generator
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Do nothing: the model keeps its own average of the generator."""
 
-    def save_own_variables(self, store):
-        pass
+    def save_own_variables(self, store: Any) -> None:
+        """Do nothing: the model saves the two optimizers."""
 
-    def load_own_variables(self, store):
-        pass
+    def load_own_variables(self, store: Any) -> None:
+        """Do nothing: the model loads the two optimizers."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {}
 
 
-def with_loss_scale(optimizer, *networks: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer with a loss scale of its own, if a network computes in float16.
+def with_loss_scale(
+    optimizer: keras.optimizers.Optimizer, *networks: keras.Model
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer with its own loss scale if a network computes in float16.
 
     Args:
-        optimizer: of one player.
-        networks: through which its gradients pass.
+        optimizer: The optimizer of one player.
+        *networks: The networks that its gradients pass through.
     """
     layers = (layer for network in networks for layer in keras_hooks.all_layers(network))
     halves = any(layer.compute_dtype == "float16" for layer in layers)
@@ -103,13 +125,16 @@ def with_loss_scale(optimizer, *networks: keras.Model) -> keras.optimizers.Optim
 
 
 class ReplicatedMean(keras.metrics.Mean):
-    """A mean of values that are the whole batch's and so the same on each replica.
+    """A mean of values that belong to the whole batch and are equal on each replica.
 
-    Keras's own sums over the replicas whenever it is read, which on several hosts all
-    must do at once; this one is a plain variable, which one process may read and save.
+    Keras's own mean sums over the replicas whenever it is read, which several hosts must do
+    together; this one is a plain variable, which a single process may read and save.
     """
 
-    def add_variable(self, shape, initializer, dtype=None, aggregation=None, name=None):
+    def add_variable(
+        self, shape: Sequence[int], initializer: Any, dtype: Any = None,
+        aggregation: str | None = None, name: str | None = None,
+    ) -> keras.Variable:  # fmt: skip
         with keras.name_scope(self.name):
             variable = keras.Variable(
                 keras.initializers.get(initializer), shape, dtype, trainable=False, name=name

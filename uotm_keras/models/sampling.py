@@ -39,10 +39,9 @@ class TransportMap:
         """Yield T(x, z) of the noise of each (seed, index) key, a batch at a time."""
         size = min(batch_size, len(keys))
         for start in range(0, len(keys), size or 1):
-            noise = sample_noise(
-                keys[start : start + size], self.source_shape, (self.latent_dim or 0,)
-            )
-            yield self._run(*noise, size)
+            batch = keys[start : start + size]
+            source, latent = sample_noise(batch, self.source_shape, (self.latent_dim or 0,))
+            yield self._run(source, latent, size)
 
     def _run(self, source: np.ndarray, latent: np.ndarray, size: int) -> np.ndarray:
         """Call the network once, with rows of zeros so that no call compiles again."""

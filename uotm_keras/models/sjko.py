@@ -15,7 +15,8 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.models.checks import check_count
-from uotm_keras.models.uotm import UOTM, Batch, Noise, frozen_copy
+from uotm_keras.models.transport_model import frozen_copy
+from uotm_keras.models.uotm import UOTM, Batch, Noise
 from uotm_keras.objectives import costs
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual

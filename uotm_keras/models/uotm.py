@@ -5,25 +5,22 @@ Optimal Transport", NeurIPS 2023, arXiv 2305.14777.
 """
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.partition import ROW_ORDERS, STATISTICS, Partition, statistics_blocks
-from uotm_keras.models.checks import check_choice, check_count, check_networks
-from uotm_keras.models.optimizers import Adam, OptimizerPair, ReplicatedMean, with_loss_scale
-from uotm_keras.models.sampling import TransportMap, potential_outputs
+from uotm_keras.models.checks import check_choice, check_count
+from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
+from uotm_keras.models.transport_model import TransportModel
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives import costs, divergences, penalties
 from uotm_keras.objectives.semi_dual import PAIRINGS, GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.seeds import check_seed, sample_noise
 from uotm_keras.utils.typing import Tensor
 
 SOURCES = ("auto", "gaussian", "data")
@@ -50,7 +47,7 @@ class Noise(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
-class UOTM(keras.Model):
+class UOTM(TransportModel):
     r"""Unbalanced optimal transport from a source μ to the data ν, by the semi-dual.
 
     A potential v and a generator T are trained against each other (UOTM, equation 11):
@@ -127,78 +124,34 @@ class UOTM(keras.Model):
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
         check_choice("pairing", pairing, PAIRINGS)
         check_choice("source", source, SOURCES)
         check_choice("batch_statistics", batch_statistics, STATISTICS)
-        if not 0.0 <= ema_decay < 1.0:
-            raise InputError(f"ema_decay={ema_decay} must be at least 0 and below 1.")
-        self.objective = SemiDual(
-            costs.Quadratic() if cost is None else cost,
-            divergences.get(source_divergence),
-            divergences.get(target_divergence),
-            gradient_penalty,
-            pairing,
+        super().__init__(
+            generator,
+            potential,
+            SemiDual(
+                costs.Quadratic() if cost is None else cost,
+                divergences.get(source_divergence),
+                divergences.get(target_divergence),
+                gradient_penalty,
+                pairing,
+            ),
+            source=source,
+            divergence_schedule=divergence_schedule,
+            ema_decay=ema_decay,
+            seed=seed,
+            **kwargs,
         )
         self.potential_steps = check_count("potential_steps", potential_steps)
         self.generator_steps = check_count("generator_steps", generator_steps)
-        self.ema_decay = float(ema_decay)
-        self.divergence_schedule = divergence_schedule
-        self.source = source
-        self.seed = check_seed(seed)
-
-        self.generator = generator
-        self.potential = potential
-        self.source_shape, self.latent_dim, self.data_shape = check_networks(generator, potential)
-        self.ema_generator = frozen_copy(generator)
         self.partition = Partition(
             grouped=any(
                 isinstance(layer, MinibatchStddev) for layer in keras_hooks.all_layers(potential)
             ),
             batch_statistics=batch_statistics,
         )
-
-        self.noise_seed = keras.random.SeedGenerator(self.seed)
-        self.step = self.add_weight(
-            name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
-        self.trackers = {
-            name: ReplicatedMean(name=name)
-            for name in ("potential_loss", "generator_loss", "cost", "penalty")
-        }
         self.compile_gradients = False
-        keras_hooks.skip_symbolic_build(self)
-        self.built = True
-
-    @property
-    def cost(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """The cost c(x, y)."""
-        return self.objective.cost
-
-    @property
-    def source_divergence(self) -> divergences.Divergence:
-        """Ψ1, without the schedule's α."""
-        return self.objective.source_divergence
-
-    @property
-    def target_divergence(self) -> divergences.Divergence:
-        """Ψ2, without the schedule's α."""
-        return self.objective.target_divergence
-
-    @property
-    def gradient_penalty(self) -> penalties.GradientPenalty | None:
-        """The penalty on ∇v."""
-        return self.objective.gradient_penalty
-
-    @property
-    def pairing(self) -> str:
-        """`"paired"` or `"all_pairs"`."""
-        return self.objective.pairing
-
-    @property
-    def batch_statistics(self) -> str:
-        """`"global"` or `"replica"`."""
-        return self.partition.batch_statistics
 
     # --- One training step ---------------------------------------------------------------
 
@@ -288,7 +241,7 @@ class UOTM(keras.Model):
             batch = batch._replace(mixing=mixing)
         batch = self.partition.split(PotentialBatch(*map(_tensor, batch)))
         table_costs = None
-        if self.pairing == "all_pairs" and not self.partition.sees_whole_batch:
+        if self.objective.pairing == "all_pairs" and not self.partition.sees_whole_batch:
             batch, table_costs = self._with_costs_of_whole_batch(batch)
         return backend.minimize(
             self,
@@ -338,12 +291,6 @@ class UOTM(keras.Model):
         )
         backend.update_ema(self.ema_generator.weights, self.generator.weights, self.ema_decay)
         return logs
-
-    def objective_at_step(self) -> SemiDual:
-        """Return the objective with the α that the schedule has at the current step."""
-        if self.divergence_schedule is None:
-            return self.objective
-        return self.objective.scaled(self.divergence_schedule(self.step.value))
 
     def _transport(self, source: Tensor, latent: Tensor | None) -> Tensor:
         """T(x, z) of the trained (not averaged) generator."""
@@ -395,19 +342,18 @@ class UOTM(keras.Model):
         )
         # One loss scale per player: an overflow of one must not stop the other.
         networks = self.generator, self.potential
-        generator_optimizer = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
-        potential_optimizer = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
+        of_generator = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
+        of_potential = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
         whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
         super().compile(
-            optimizer=OptimizerPair(generator_optimizer, potential_optimizer),
+            optimizer=OptimizerPair(of_generator, of_potential),
             jit_compile=whole_step,
             auto_scale_loss=False,
             **kwargs,
         )
-        self.generator_optimizer = generator_optimizer
-        self.potential_optimizer = potential_optimizer
-        generator_optimizer.build(self.generator.trainable_variables)
-        potential_optimizer.build(self.potential.trainable_variables)
+        self.generator_optimizer, self.potential_optimizer = of_generator, of_potential
+        of_generator.build(self.generator.trainable_variables)
+        of_potential.build(self.potential.trainable_variables)
         self._compile_options = {
             "jit_compile": jit_compile,
             "accumulate": self.partition.micro_batches,
@@ -430,130 +376,7 @@ class UOTM(keras.Model):
         if not self.compiled:
             raise InputError("this UOTM has no optimizers yet: call model.compile() first.")
 
-    # --- Samples and weights -------------------------------------------------------------
-
-    def call(self, inputs: Any, training: bool = False) -> Tensor:
-        """Return T(x, z) of the averaged generator, or of the trained one if `training`."""
-        network = self.generator if training else self.ema_generator
-        return network(inputs, training=training)
-
-    def generate(
-        self, n: int, seed: int | None = None, use_ema: bool = True, batch_size: int = 64
-    ) -> np.ndarray:
-        """Draw samples T(x, z) with x, z ~ N(0, I).
-
-        Sample i depends on `seed` and i alone, not on `n` or `batch_size`.
-
-        Args:
-            n: Number of samples.
-            seed: Seed (int, 0 to 2**63 − 1). Defaults to `None`, which draws one.
-            use_ema: Whether to use the averaged generator. Defaults to `True`.
-            batch_size: Samples per call of the network. Defaults to 64.
-
-        Returns:
-            float32 array (n, *data_shape), in the network's range.
-
-        Raises:
-            InputError: If an argument is out of range, or the model transports a dataset.
-        """
-        keys = [(check_seed(seed), i) for i in range(check_count("n", n))]
-        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
-
-    def generate_batches(
-        self, keys: Sequence[tuple[int, int]], use_ema: bool = True, batch_size: int = 64
-    ) -> Iterator[np.ndarray]:
-        """Yield the samples of (seed, index) keys, a batch at a time; see `generate`."""
-        if self.source == "data":
-            raise InputError("this UOTM transports a dataset: call transport(source) instead.")
-        yield from self._map(use_ema).samples(keys, batch_size)
-
-    def transport(
-        self,
-        source: np.ndarray,
-        latent: np.ndarray | None = None,
-        use_ema: bool = True,
-        batch_size: int = 64,
-    ) -> np.ndarray:
-        """Return T(x, z) of given x.
-
-        Args:
-            source: x, (B, *source_shape).
-            latent: z, (B, latent_dim). Defaults to `None`, which draws it.
-            use_ema: Whether to use the averaged generator. Defaults to `True`.
-            batch_size: Samples per call of the network. Defaults to 64.
-
-        Returns:
-            float32 array (B, *data_shape).
-
-        Raises:
-            InputError: If `source` has another shape.
-        """
-        source = np.asarray(source, "float32")
-        if source.shape[1:] != self.source_shape:
-            raise InputError(
-                f"source of shape {source.shape} must have the shape (B, *{self.source_shape})."
-            )
-        if latent is None:
-            keys = [(check_seed(None), i) for i in range(len(source))]
-            (latent,) = sample_noise(keys, (self.latent_dim or 0,))
-        return self._map(use_ema)(source, np.asarray(latent, "float32"), batch_size)
-
-    def source_weights(
-        self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
-    ) -> np.ndarray:
-        """Return dπ₀/dμ at x, Ψ1*'(v(T(x, z)) − c(x, T(x, z))), as a float32 array (B,)."""
-        source = np.asarray(source, "float32")
-        moved = self.transport(source, latent, batch_size=batch_size)
-        cost = ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
-        excess = self._potential_values(moved, batch_size) - cost
-        divergence = self.objective_at_step().source_divergence
-        return ops.convert_to_numpy(divergence.conjugate_derivative(excess))
-
-    def target_weights(self, data: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Return dπ₁/dν at y, Ψ2*'(−v(y)), as a float32 array (B,); near 0 for outliers.
-
-        A potential with minibatch statistics sees y together with its batch.
-        """
-        values = self._potential_values(np.asarray(data, "float32"), batch_size)
-        divergence = self.objective_at_step().target_divergence
-        return ops.convert_to_numpy(divergence.conjugate_derivative(-values))
-
-    def _map(self, use_ema: bool) -> TransportMap:
-        network = self.ema_generator if use_ema else self.generator
-        return TransportMap(network, self.source_shape, self.latent_dim, self.data_shape)
-
-    def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
-        values = potential_outputs(self.potential, data, batch_size)
-        return ops.convert_to_numpy(self.objective_at_step().admissible(values))
-
-    # --- Loading and saving --------------------------------------------------------------
-
-    @classmethod
-    def from_preset(cls, name: str | os.PathLike, load_weights: bool | None = None) -> "UOTM":
-        """Return a compiled model by name.
-
-        Args:
-            name: A name of `presets.list()`, or the path of a `.keras` file.
-            load_weights: Whether the generator gets the weights that ship with the package
-                (the potential never does). Defaults to `None`: if there are any.
-
-        Raises:
-            InputError: If the name is unknown, it has no weights, or a file is unreadable.
-
-        Example:
-
-        >>> UOTM.from_preset("digits").generate(16).shape
-        (16, 8, 8, 1)
-        """
-        from uotm_keras.presets import from_preset
-
-        return from_preset(cls, name, load_weights)
-
-    def export(self, filepath: str | os.PathLike, format: str = "savedmodel", **kwargs: Any):
-        """Write the averaged generator as a SavedModel or as ONNX; see `exporting.export`."""
-        from uotm_keras.exporting import export
-
-        return export(self, filepath, format, **kwargs)
+    # --- Serialization -------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -561,26 +384,19 @@ class UOTM(keras.Model):
             "name": self.name,
             "generator": serialize(self.generator),
             "potential": serialize(self.potential),
-            "cost": serialize(self.cost),
-            "source_divergence": serialize(self.source_divergence),
-            "target_divergence": serialize(self.target_divergence),
-            "gradient_penalty": serialize(self.gradient_penalty),
+            "cost": serialize(self.objective.cost),
+            "source_divergence": serialize(self.objective.source_divergence),
+            "target_divergence": serialize(self.objective.target_divergence),
+            "gradient_penalty": serialize(self.objective.gradient_penalty),
             "divergence_schedule": serialize(self.divergence_schedule),
-            "pairing": self.pairing,
+            "pairing": self.objective.pairing,
             "potential_steps": self.potential_steps,
             "generator_steps": self.generator_steps,
             "ema_decay": self.ema_decay,
             "source": self.source,
-            "batch_statistics": self.batch_statistics,
+            "batch_statistics": self.partition.batch_statistics,
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
-    ) -> "UOTM":
-        deserialize = keras.saving.deserialize_keras_object
-        return cls(**{name: deserialize(value, custom_objects) for name, value in config.items()})
 
     def get_compile_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -592,35 +408,6 @@ class UOTM(keras.Model):
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        for name, variable in self._unsaved_variables().items():
-            store[name] = ops.convert_to_numpy(variable)
-
-    def load_own_variables(self, store: Any) -> None:
-        super().load_own_variables(
-            {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118
-        )
-        for name, variable in self._unsaved_variables().items():
-            variable.assign(np.array(store[name]))
-
-    def _unsaved_variables(self) -> dict[str, keras.Variable]:
-        """The random states and running means, which Keras's own files leave out."""
-        states = [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
-        return {f"random_state_{i}": state for i, state in enumerate(states)} | {
-            f"{name}_{variable.name}": variable
-            for name, tracker in self.trackers.items()
-            for variable in tracker.variables
-        }
-
-
-def frozen_copy(network: keras.Model) -> keras.Model:
-    """Return a copy of a network that is not trained."""
-    copy = type(network).from_config(network.get_config())
-    copy.set_weights(network.get_weights())
-    copy.trainable = False
-    return copy
 
 
 def _tensor(array: Any) -> Tensor | None:

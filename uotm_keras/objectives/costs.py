@@ -1,28 +1,70 @@
 """Transport costs c(x, y)."""
 
 import math
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 _PACKAGE = "uotm_keras.costs"
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
-class Quadratic:
-    """c(x, y) = τ·‖x − y‖², summed over all pixels and channels (no ½).
+class Cost:
+    """Base class for costs that are saved with a model.
 
-    Where the source is a smaller image than the target, x is first enlarged by bicubic
-    interpolation, as in the OTM baseline's 8×8 source (UOTM, appendix; Rout et al. 2022).
+    Any callable c(x, y) is accepted as a cost. A subclass that is registered with
+    `keras.saving.register_keras_serializable` and whose `get_config` returns the arguments
+    of its constructor is also saved and loaded with the model.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_package")
+    class L1(Cost):
+        def __init__(self, tau=1e-3):
+            self.tau = tau
+
+        def __call__(self, source, target):
+            return self.tau * ops.sum(ops.abs(source - target), axis=(1, 2, 3))
+
+        def get_config(self):
+            return {"tau": self.tau}
+    ```
+    """
+
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return c(x, y), float32 (B,), of `source` (B, ...) and `target` (B, ...)."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return the cost that `get_config` describes."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Quadratic(Cost):
+    """c(x, y) = τ·‖x − y‖², summed over all pixels and channels (without a factor ½).
+
+    If the source is a smaller image than the target, x is first enlarged by bicubic
+    interpolation, as for the 8×8 source of the OTM baseline.
 
     Args:
-        tau: τ ≥ 0; zero leaves no cost, as for WGAN-GP.
+        tau: τ ≥ 0; 0 leaves no cost, as for WGAN-GP. Defaults to 1e-3.
 
     Raises:
-        InputError: `tau` is negative or not finite.
+        InputError: If `tau` is negative or not finite.
+
+    Reference:
+        UOTM, arXiv 2305.14777, section 2; Rout et al., 2022, for the small source.
     """
 
     def __init__(self, tau: float = 1e-3):
@@ -30,32 +72,43 @@ class Quadratic:
             raise InputError(f"tau={tau} must be a finite number of at least 0.")
         self.tau = tau
 
-    def __call__(self, source, target):
-        """Costs of shape (B,) in float32, for `source` (B, ...) and `target` (B, ...)."""
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         if source.shape[1:] != target.shape[1:]:
             source = enlarge_bicubic(source, target.shape[1:3])
         difference = ops.cast(source, "float32") - ops.cast(target, "float32")
         return self.tau * ops.sum(ops.square(difference), axis=tuple(range(1, len(target.shape))))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"tau": self.tau}
 
-    @classmethod
-    def from_config(cls, config: dict) -> "Quadratic":
-        return cls(**config)
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Zero(Cost):
+    """c(x, y) = 0, for a source of any shape: the generator is then a GAN's."""
+
+    def __call__(self, source: Tensor, target: Tensor) -> Tensor:
+        return ops.zeros((ops.shape(target)[0],), "float32")
 
 
-def enlarge_bicubic(images, size: tuple[int, int]):
-    """Bicubic enlargement (Keys' kernel, a = −0.75, half-pixel centres, edges repeated).
+def enlarge_bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge images by bicubic interpolation.
+
+    Uses Keys' kernel with a = −0.75, half-pixel centers, and repeated edges.
 
     Args:
         images: (B, H, W, C).
-        size: the height and width wanted.
+        size: The new height and width.
+
+    Returns:
+        (B, *size, C).
+
+    Raises:
+        InputError: If `images` are not images.
     """
     if len(images.shape) != 4:
         raise InputError(
             f"a source of shape {tuple(images.shape[1:])} cannot be compared with the target: "
-            "give the two the same shape, or images of which the source's may be smaller."
+            "use two equal shapes, or two image shapes of which the source's may be smaller."
         )
     _, height, width, channels = images.shape
     rows = ops.convert_to_tensor(_bicubic_matrix(height, size[0]), "float32")
@@ -66,13 +119,13 @@ def enlarge_bicubic(images, size: tuple[int, int]):
 
 
 def _bicubic_matrix(n_in: int, n_out: int, a: float = -0.75) -> np.ndarray:
-    """(n_out, n_in) matrix of one-dimensional bicubic interpolation."""
+    """Return the (n_out, n_in) matrix of one-dimensional bicubic interpolation."""
     matrix = np.zeros((n_out, n_in), "float64")
     for row in range(n_out):
-        centre = (row + 0.5) * n_in / n_out - 0.5
-        first = math.floor(centre) - 1
+        center = (row + 0.5) * n_in / n_out - 0.5
+        first = math.floor(center) - 1
         for tap in range(first, first + 4):
-            d = abs(centre - tap)
+            d = abs(center - tap)
             if d <= 1:
                 weight = (a + 2) * d**3 - (a + 3) * d**2 + 1
             else:

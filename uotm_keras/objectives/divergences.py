@@ -1,45 +1,48 @@
 r"""Csiszár divergences, by the conjugates Ψ* that the semi-dual needs.
 
 Unbalanced optimal transport relaxes a marginal by D_Ψ(π|μ) = E_μ[Ψ(dπ/dμ)] (UOTM,
-arXiv 2305.14777, section 2). The semi-dual sees Ψ only through its convex conjugate
-Ψ*(s) = sup_r [s·r − Ψ(r)], which is convex, non-decreasing and differentiable; its
+arXiv 2305.14777, section 2). The semi-dual depends on Ψ only through its convex conjugate
+Ψ*(s) = sup_r [s·r − Ψ(r)], which is convex, non-decreasing, and differentiable; its
 derivative Ψ*' is the density of the relaxed marginal.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.typing import Tensor
 
 _PACKAGE = "uotm_keras.divergences"
 
 
 class Divergence:
-    """Base class: subclass it, define `conjugate` and `conjugate_derivative`.
+    """Base class of divergences: a subclass defines `conjugate` and `conjugate_derivative`.
 
     Register the subclass with `keras.saving.register_keras_serializable` to save models
-    that use it. Tensors may have any shape; both methods act element by element.
+    that use it. Tensors may have any shape; both methods act elementwise.
     """
 
-    def conjugate(self, s):
-        """Ψ*(s)."""
+    def conjugate(self, s: Tensor) -> Tensor:
+        """Return Ψ*(s)."""
         raise NotImplementedError
 
-    def conjugate_derivative(self, s):
-        """Ψ*'(s) ≥ 0, the density of the relaxed marginal."""
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
+        """Return Ψ*'(s) ≥ 0, the density of the relaxed marginal."""
         raise NotImplementedError
 
-    def scaled(self, alpha) -> "Divergence":
-        """The divergence α·Ψ, α > 0 a number or a scalar tensor; α → ∞ tends to balanced."""
+    def scaled(self, alpha: Tensor) -> "Divergence":
+        """Return α·Ψ for α > 0, a number or a scalar tensor; α → ∞ tends to balanced."""
         return Scaled(self, alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_config(cls, config: dict) -> "Divergence":
+    def from_config(cls, config: dict[str, Any]) -> "Divergence":
         return cls(**config)
 
 
@@ -47,10 +50,10 @@ class Divergence:
 class KL(Divergence):
     """Kullback–Leibler: Ψ(r) = r·log r − r + 1, Ψ*(s) = exp(s) − 1."""
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         return ops.expm1(s)
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         return ops.exp(s)
 
 
@@ -58,11 +61,11 @@ class KL(Divergence):
 class ChiSquared(Divergence):
     """χ²: Ψ(r) = (r − 1)², Ψ*(s) = s²/4 + s for s ≥ −2 and −1 below."""
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         s = ops.maximum(s, -2.0)
         return s * (0.25 * s + 1.0)
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         return ops.maximum(0.5 * s + 1.0, 0.0)
 
 
@@ -70,22 +73,25 @@ class ChiSquared(Divergence):
 class Softplus(Divergence):
     """Ψ*(s) = 2·log(1 + eˢ) − 2·log 2, or log(1 + eˢ) with `normalized=False`.
 
-    The normalised form has Ψ*(0) = 0 and Ψ*'(0) = 1 (UOTM-SD, arXiv 2310.02611); the
-    plain form is that of the NeurIPS code.
+    The normalized form has Ψ*(0) = 0 and Ψ*'(0) = 1 (UOTM-SD, arXiv 2310.02611); the plain
+    form is that of the UOTM authors' released code.
+
+    Args:
+        normalized: Whether to use the normalized form. Defaults to `True`.
     """
 
     def __init__(self, normalized: bool = True):
         self.normalized = normalized
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         plain = ops.softplus(s)
         return 2.0 * plain - 2.0 * math.log(2.0) if self.normalized else plain
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         plain = ops.sigmoid(s)
         return 2.0 * plain if self.normalized else plain
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"normalized": self.normalized}
 
 
@@ -93,26 +99,28 @@ class Softplus(Divergence):
 class JensenShannon(Divergence):
     """Jensen–Shannon: Ψ(r) = r·log r − (1 + r)·log((1 + r)/2), Ψ*(s) = −log(2 − eˢ).
 
-    Ψ* is finite for s < log 2 only, and is continued by its tangent from log 2 − 1e-6 on.
-    As the target's divergence it keeps the potential above −log 2: v = softplus(w) − log 2
-    of the network's value w, with which the losses are those of the non-saturating GAN
-    (f-GAN, Nowozin et al. 2016; the JSD variant of S-JKO, arXiv 2402.05443).
+    Ψ* is finite only for s < log 2, and is continued by its tangent from log 2 − 1e-6 on. As
+    the target's divergence it keeps the potential above −log 2 by v = softplus(w) − log 2,
+    where w is the network's value. The losses are then those of the non-saturating GAN.
+
+    Reference:
+        f-GAN, Nowozin et al., 2016; the JSD variant of S-JKO, arXiv 2402.05443.
     """
 
     _END = math.log(2.0) - 1e-6
     _SLOPE = -0.5 * math.exp(_END) / math.expm1(-1e-6)
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         inside = ops.minimum(s, self._END)
         curve = -math.log(2.0) - ops.log(-ops.expm1(inside - math.log(2.0)))
         return curve + self._SLOPE * ops.relu(s - self._END)
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         inside = ops.minimum(s, self._END)
         return -0.5 * ops.exp(inside) / ops.expm1(inside - math.log(2.0))
 
-    def potential(self, values):
-        """See `potential_values`."""
+    def potential(self, values: Tensor) -> Tensor:
+        """Return the potential for a network's values; see `potential_values`."""
         return ops.softplus(values) - math.log(2.0)
 
 
@@ -120,48 +128,56 @@ class JensenShannon(Divergence):
 class Balanced(Divergence):
     """The hard marginal: Ψ = 0 at r = 1 and ∞ elsewhere, Ψ*(s) = s."""
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         return s
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         return ops.ones_like(s)
 
-    def scaled(self, alpha) -> "Divergence":
+    def scaled(self, alpha: Tensor) -> "Divergence":
         return self
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Scaled(Divergence):
-    """α·Ψ, whose conjugate is α·Ψ*(s/α)."""
+    """α·Ψ, whose conjugate is α·Ψ*(s/α).
 
-    def __init__(self, divergence: Divergence, alpha):
+    Args:
+        divergence: Ψ.
+        alpha: α > 0, a number or a scalar tensor.
+
+    Raises:
+        InputError: If `alpha` is a number and not positive.
+    """
+
+    def __init__(self, divergence: Divergence, alpha: Tensor):
         if isinstance(alpha, (int, float)) and not alpha > 0:
             raise InputError(f"alpha={alpha} must be a positive number.")
         self.divergence = divergence
         self.alpha = alpha
 
-    def conjugate(self, s):
+    def conjugate(self, s: Tensor) -> Tensor:
         return self.alpha * self.divergence.conjugate(s / self.alpha)
 
-    def conjugate_derivative(self, s):
+    def conjugate_derivative(self, s: Tensor) -> Tensor:
         return self.divergence.conjugate_derivative(s / self.alpha)
 
-    def potential(self, values):
-        """See `potential_values`."""
+    def potential(self, values: Tensor) -> Tensor:
+        """Return the potential for a network's values; see `potential_values`."""
         return self.alpha * potential_values(self.divergence, values / self.alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "divergence": keras.saving.serialize_keras_object(self.divergence),
             "alpha": float(self.alpha),
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "Scaled":
+    def from_config(cls, config: dict[str, Any]) -> "Scaled":
         return cls(keras.saving.deserialize_keras_object(config["divergence"]), config["alpha"])
 
 
-NAMES = {
+NAMES: dict[str, Callable[[], Divergence]] = {
     "kl": KL,
     "chi2": ChiSquared,
     "softplus": Softplus,
@@ -171,11 +187,15 @@ NAMES = {
 }
 
 
-def get(identifier: "str | Divergence") -> Divergence:
-    """A divergence from its name (one of `NAMES`), or the object itself.
+def get(identifier: str | Divergence) -> Divergence:
+    """Return a divergence from its name, or the object itself.
+
+    Args:
+        identifier: A name in `NAMES`, or a `Divergence`.
 
     Raises:
-        InputError: no divergence has this name, or the object lacks the two methods.
+        InputError: If no divergence has this name, or the object is not a `Divergence` and
+            lacks `conjugate` or `conjugate_derivative`.
     """
     if isinstance(identifier, str):
         if identifier not in NAMES:
@@ -189,11 +209,11 @@ def get(identifier: "str | Divergence") -> Divergence:
     )
 
 
-def potential_values(divergence: Divergence, values):
-    """The potential v of a network's values.
+def potential_values(divergence: Divergence, values: Tensor) -> Tensor:
+    """Return the potential v for the values of a network.
 
-    Most divergences take every value. One whose Ψ*(−v) is not finite everywhere has a
-    method `potential(values)` that keeps v where it is.
+    Most divergences accept any value. One whose Ψ*(−v) is not finite everywhere has a method
+    `potential(values)` that maps the network's values to where it is.
     """
     plain = divergence.divergence if isinstance(divergence, Scaled) else divergence
-    return divergence.potential(values) if hasattr(plain, "potential") else values
+    return getattr(divergence, "potential")(values) if hasattr(plain, "potential") else values  # noqa: B009

@@ -1,15 +1,16 @@
-"""Exact answers between Gaussians, to hold a trained model against.
+"""Exact transport between Gaussians, as a reference for trained models.
 
-NumPy in float64. The closed form of KL-unbalanced transport follows from the optimality
-conditions of Gaussian plans (Janati, Muzellec, Peyré, Cuturi: "Entropic optimal transport
-between unbalanced Gaussian measures has a closed form", NeurIPS 2020, without entropy), the
-balanced one is classical (Dowson & Landau 1982).
+Computed with NumPy in float64. The closed form of KL-unbalanced transport follows from the
+optimality conditions of Gaussian plans (Janati, Muzellec, Peyré, and Cuturi: "Entropic
+optimal transport between unbalanced Gaussian measures has a closed form", NeurIPS 2020, here
+without entropy). The balanced one is classical (Dowson and Landau, 1982).
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from uotm_keras.utils.errors import InputError
 
@@ -19,10 +20,17 @@ __all__ = ["GaussianTransport", "gaussian_kl_uot", "gaussian_ot"]
 class GaussianTransport(NamedTuple):
     """The optimal plan π between two Gaussians for the cost τ‖x − y‖².
 
-    The plan's marginals are `mass` times N(`source_mean`, `source_covariance`) and `mass`
-    times N(`target_mean`, `target_covariance`); it lies on the graph of the affine map
-    x ↦ target_mean + matrix·(x − source_mean). `value` is the optimum of the problem, of which
-    `relaxation` is the part D(π₀|μ) + D(π₁|ν).
+    The plan is concentrated on the graph of the affine map
+    x ↦ target_mean + matrix·(x − source_mean).
+
+    Attributes:
+        matrix: Matrix of the map, (d, d).
+        source_mean, source_covariance: The plan's source marginal is `mass` times the
+            Gaussian with this mean (d,) and covariance (d, d).
+        target_mean, target_covariance: Likewise for its target marginal.
+        mass: Total mass of the plan.
+        value: Optimal value of the problem.
+        relaxation: The part D(π₀|μ) + D(π₁|ν) of `value`.
     """
 
     matrix: np.ndarray
@@ -35,26 +43,38 @@ class GaussianTransport(NamedTuple):
     relaxation: float
 
     def map(self, x: np.ndarray) -> np.ndarray:
-        """T(x) of points (B, d)."""
+        """Return T(x) for points x, (B, d)."""
         return self.target_mean + (np.asarray(x) - self.source_mean) @ self.matrix.T
 
 
 def gaussian_kl_uot(
-    source_mean, source_covariance, target_mean, target_covariance, tau: float
+    source_mean: ArrayLike,
+    source_covariance: ArrayLike,
+    target_mean: ArrayLike,
+    target_covariance: ArrayLike,
+    tau: float,
 ) -> GaussianTransport:
-    """Unbalanced transport between N(a, A) and N(b, B), both marginals relaxed by KL.
+    """Compute unbalanced transport between N(a, A) and N(b, B), both marginals relaxed by KL.
 
-    With t = 2τ the map's matrix M is the symmetric positive definite solution of
+    With t = 2τ, the map's matrix M is the symmetric positive definite solution of
     M(B⁻¹ + tI)M = A⁻¹ + tI.
 
     Args:
-        source_mean, target_mean: a and b, (d,).
-        source_covariance, target_covariance: A and B, (d, d), symmetric positive definite.
+        source_mean: a, (d,).
+        source_covariance: A, (d, d), symmetric positive definite.
+        target_mean: b, (d,).
+        target_covariance: B, (d, d), symmetric positive definite.
         tau: τ > 0.
 
     Raises:
-        InputError: τ is not positive, the dimensions differ, or a covariance is not
+        InputError: If τ is not positive, the dimensions differ, or a covariance is not
             symmetric positive definite.
+
+    Example:
+
+    >>> plan = gaussian_kl_uot([0.0], [[1.0]], [1.5], [[0.25]], tau=0.6)
+    >>> round(plan.mass, 4), round(plan.value, 4)
+    (0.7308, 0.5384)
     """
     a, A, b, B = _checked(source_mean, source_covariance, target_mean, target_covariance, tau)
     t, one = 2 * tau, np.eye(len(a))
@@ -72,11 +92,15 @@ def gaussian_kl_uot(
 
 
 def gaussian_ot(
-    source_mean, source_covariance, target_mean, target_covariance, tau: float = 1.0
+    source_mean: ArrayLike,
+    source_covariance: ArrayLike,
+    target_mean: ArrayLike,
+    target_covariance: ArrayLike,
+    tau: float = 1.0,
 ) -> GaussianTransport:
-    """Balanced transport between N(a, A) and N(b, B): `value` is τ·W₂².
+    """Compute balanced transport between N(a, A) and N(b, B), whose `value` is τ·W₂².
 
-    Arguments and errors as for `gaussian_kl_uot`.
+    The arguments and errors are those of `gaussian_kl_uot`.
     """
     a, A, b, B = _checked(source_mean, source_covariance, target_mean, target_covariance, tau)
     M = _positive_solution(np.linalg.inv(B), np.linalg.inv(A))
@@ -85,7 +109,13 @@ def gaussian_ot(
     return GaussianTransport(M, a, A, b, B, 1.0, float(value), 0.0)
 
 
-def _checked(source_mean, source_covariance, target_mean, target_covariance, tau):
+def _checked(
+    source_mean: ArrayLike,
+    source_covariance: ArrayLike,
+    target_mean: ArrayLike,
+    target_covariance: ArrayLike,
+    tau: float,
+) -> tuple[np.ndarray, ...]:
     if not (math.isfinite(tau) and tau > 0):
         raise InputError(f"tau={tau} must be a positive number.")
     given = {
@@ -105,7 +135,7 @@ def _checked(source_mean, source_covariance, target_mean, target_covariance, tau
             np.allclose(array, array.T) and np.linalg.eigvalsh(array).min() > 0
         ):
             raise InputError(f"{name} must be a symmetric positive definite matrix.")
-    return arrays.values()
+    return tuple(arrays.values())
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:
@@ -118,13 +148,15 @@ def _root(matrix: np.ndarray, power: float) -> np.ndarray:
 
 
 def _positive_solution(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    """The symmetric positive definite M with M P M = Q."""
+    """Return the symmetric positive definite M with M P M = Q."""
     root, inverse = _root(P, 0.5), _root(P, -0.5)
     return _symmetric(inverse @ _root(root @ Q @ root, 0.5) @ inverse)
 
 
-def _kl(mean, covariance, reference_mean, reference) -> float:
-    """KL of N(mean, covariance) from N(reference_mean, reference)."""
+def _kl(
+    mean: np.ndarray, covariance: np.ndarray, reference_mean: np.ndarray, reference: np.ndarray
+) -> float:
+    """Return the KL divergence of N(mean, covariance) from N(reference_mean, reference)."""
     ratio = np.linalg.solve(reference, covariance)
     difference = mean - reference_mean
     quadratic = difference @ np.linalg.solve(reference, difference)

@@ -1,50 +1,67 @@
-"""Penalties on the potential's gradient.
+"""Penalties on the gradient of the potential.
 
-A penalty names the points at which it wants ∇v and what it makes of that gradient; the
-gradient itself is taken by the caller, in the same pass as the losses.
+A penalty says at which points it needs ∇v and how it weighs that gradient; the caller
+computes the gradient itself, in the same pass as the losses.
 """
 
 import math
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 _PACKAGE = "uotm_keras.penalties"
 
 
 class GradientPenalty:
-    """Base class of the penalties on ∇v."""
+    """Base class of penalties on ∇v.
 
-    at = "real"
-    """Where the gradient is wanted: "real" is the batch of data; "points" what `points` gives;
-    "generated" T(x, z), and there it is that of v(y) − c(x, y) with respect to y."""
+    A subclass defines `value` and sets `at`; with `at = "points"` it also defines `points`.
+    """
 
-    def points(self, real, fake, mixing):
-        """Where the gradient is wanted if `at` is "points"; `mixing` (B, 1, ...) is U(0, 1)."""
+    at: str = "real"
+    """Where the gradient is taken: `"real"`, at the batch of data; `"points"`, at what `points`
+    returns; `"generated"`, at T(x, z), where it is that of v(y) − c(x, y) in y."""
+
+    def points(self, real: Tensor, fake: Tensor, mixing: Tensor) -> Tensor:
+        """Return where the gradient is taken for `at = "points"`.
+
+        Args:
+            real: y, (B, ...).
+            fake: T(x, z), (B, ...).
+            mixing: U(0, 1), (B, 1, ...).
+        """
         raise NotImplementedError
 
-    def value(self, gradient):
-        """The penalty, a float32 scalar, from the gradient (B, ...)."""
+    def value(self, gradient: Tensor) -> Tensor:
+        """Return the penalty, a float32 scalar, of the gradient (B, ...)."""
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config: dict) -> "GradientPenalty":
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def _squared_norms(gradient):
+def _squared_norms(gradient: Tensor) -> Tensor:
     gradient = ops.cast(gradient, "float32")
     return ops.sum(ops.square(gradient), axis=tuple(range(1, len(gradient.shape))))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class R1(GradientPenalty):
-    """(γ/2)·E‖∇v(y)‖² over real y (Mescheder et al. 2018; UOTM, section 5).
+    """(γ/2)·E‖∇v(y)‖² over real y.
 
     Args:
-        gamma: γ > 0. The squared norm is summed over the whole image.
+        gamma: γ > 0. The squared norm is summed over the whole image. Defaults to 0.2.
+
+    Raises:
+        InputError: If `gamma` is not a positive number.
+
+    Reference:
+        Mescheder et al., 2018; UOTM, arXiv 2305.14777, section 5.
     """
 
     def __init__(self, gamma: float = 0.2):
@@ -52,19 +69,25 @@ class R1(GradientPenalty):
             raise InputError(f"gamma={gamma} must be a positive number.")
         self.gamma = gamma
 
-    def value(self, gradient):
+    def value(self, gradient: Tensor) -> Tensor:
         return 0.5 * self.gamma * ops.mean(_squared_norms(gradient))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"gamma": self.gamma}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class WassersteinGP(GradientPenalty):
-    """(λ/2)·E(‖∇v(x̂)‖ − 1)² at random points x̂ between real and fake (WGAN-GP).
+    """(λ/2)·E(‖∇v(x̂)‖ − 1)² at random points x̂ between real and generated ones (WGAN-GP).
 
     Args:
-        weight: λ > 0.
+        weight: λ > 0. Defaults to 10.
+
+    Raises:
+        InputError: If `weight` is not a positive number.
+
+    Reference:
+        Gulrajani et al., 2017, arXiv 1704.00028.
     """
 
     at = "points"
@@ -74,15 +97,15 @@ class WassersteinGP(GradientPenalty):
             raise InputError(f"weight={weight} must be a positive number.")
         self.weight = weight
 
-    def points(self, real, fake, mixing):
+    def points(self, real: Tensor, fake: Tensor, mixing: Tensor) -> Tensor:
         return real + mixing * (fake - real)
 
-    def value(self, gradient):
-        # The small constant keeps the root's own gradient finite where ∇v vanishes.
+    def value(self, gradient: Tensor) -> Tensor:
+        # The small constant keeps the gradient of the root finite where ∇v vanishes.
         norms = ops.sqrt(_squared_norms(gradient) + 1e-12)
         return 0.5 * self.weight * ops.mean(ops.square(norms - 1.0))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"weight": self.weight}
 
 
@@ -90,16 +113,16 @@ class WassersteinGP(GradientPenalty):
 class GradientOptimality(GradientPenalty):
     """w·E‖∇v(ŷ) − ∇_y c(x, ŷ)‖² at samples ŷ = T(x, z), which are held fixed.
 
-    The optimal map takes x to a minimum of c(x, y) − v(y) in y, where this gradient is 0. So
-    the penalty leaves the optimum where it is, of whatever divergences, unlike one on ∇v
-    alone; on the way there it keeps v from turning faster than the map can follow.
+    The optimal map sends x to a minimum of c(x, y) − v(y) in y, where this gradient is 0. The
+    penalty therefore does not move the optimum, whatever the divergences, unlike a penalty
+    on ∇v alone. During training it keeps v from changing faster than the map can follow.
 
     Args:
-        weight: w > 0. With c = τ‖x − y‖² a w of about 1/τ weighs it like the other
-            terms; in many dimensions less (`presets.optimality_weight`).
+        weight: w > 0. With c = τ‖x − y‖², a w of about 1/τ weighs it like the other terms;
+            use less in many dimensions (`presets.optimality_weight`). Defaults to 1.
 
     Raises:
-        InputError: `weight` is not a positive number.
+        InputError: If `weight` is not a positive number.
     """
 
     at = "generated"
@@ -109,8 +132,8 @@ class GradientOptimality(GradientPenalty):
             raise InputError(f"weight={weight} must be a positive number.")
         self.weight = weight
 
-    def value(self, gradient):
+    def value(self, gradient: Tensor) -> Tensor:
         return self.weight * ops.mean(_squared_norms(gradient))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"weight": self.weight}

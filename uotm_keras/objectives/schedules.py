@@ -1,25 +1,34 @@
-"""What changes over the steps of a run: the divergences' α, the learning rates."""
+"""Schedules: the α of the divergences and the learning rates, as functions of the step."""
 
 import math
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 _PACKAGE = "uotm_keras.schedules"
 
 
 class AlphaSchedule:
-    """α as a function of the step, for the scaled divergences α·Ψ (UOTM-SD, section 4).
+    """α as a function of the step, for the scaled divergences α·Ψ.
 
-    α stays at `start` during `warmup` steps, then goes to `end`, which it reaches at step
+    α stays at `start` for `warmup` steps, then changes to `end`, which it reaches at step
     `until` and keeps.
 
     Args:
-        start, end: α > 0 at the beginning and at the end.
-        until: the step at which `end` is reached.
-        warmup: steps at `start` before the change begins, less than `until`.
+        start: α > 0 at the beginning.
+        end: α > 0 at the end.
+        until: The step at which `end` is reached.
+        warmup: Steps at `start` before the change begins, fewer than `until`. Defaults to 0.
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Reference:
+        UOTM-SD, arXiv 2310.02611, section 4.
     """
 
     def __init__(self, start: float, end: float, until: int, warmup: int = 0):
@@ -29,31 +38,31 @@ class AlphaSchedule:
             raise InputError(f"warmup={warmup} must be at least 0 and below until={until}.")
         self.start, self.end, self.until, self.warmup = start, end, until, warmup
 
-    def progress(self, fraction):
-        """How far α has gone, 0 to 1, at a fraction 0 to 1 of the steps."""
+    def progress(self, fraction: Tensor) -> Tensor:
+        """Return the progress from `start` to `end`, in [0, 1], at a fraction of the steps."""
         raise NotImplementedError
 
-    def __call__(self, step):
-        """α, a float32 scalar, at `step`, an integer tensor or number."""
+    def __call__(self, step: Tensor) -> Tensor:
+        """Return α, a float32 scalar, at `step`, an integer tensor or number."""
         step = ops.cast(step, "float32")
         fraction = ops.clip((step - self.warmup) / (self.until - self.warmup), 0.0, 1.0)
         return self.start + (self.end - self.start) * self.progress(fraction)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "start": self.start, "end": self.end, "until": self.until, "warmup": self.warmup,
         }  # fmt: skip
 
     @classmethod
-    def from_config(cls, config: dict) -> "AlphaSchedule":
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class LinearAlpha(AlphaSchedule):
-    """α goes from `start` to `end` in a straight line."""
+    """α changes linearly from `start` to `end`."""
 
-    def progress(self, fraction):
+    def progress(self, fraction: Tensor) -> Tensor:
         return fraction
 
 
@@ -61,7 +70,7 @@ class LinearAlpha(AlphaSchedule):
 class CosineAlpha(AlphaSchedule):
     """α = start + ½(end − start)(1 − cos πt)."""
 
-    def progress(self, fraction):
+    def progress(self, fraction: Tensor) -> Tensor:
         return 0.5 * (1.0 - ops.cos(math.pi * fraction))
 
 
@@ -69,22 +78,25 @@ class CosineAlpha(AlphaSchedule):
 class StepAlpha(AlphaSchedule):
     """α jumps from `start` to `end` at step `until`."""
 
-    def progress(self, fraction):
+    def progress(self, fraction: Tensor) -> Tensor:
         return ops.cast(fraction >= 1.0, "float32")
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
-    """η_min + ½(η₀ − η_min)(1 + cos(π·t/T)), t counted in periods of `hold` steps.
+    """η_min + ½(η₀ − η_min)(1 + cos(π·t/T)), with t counted in periods of `hold` steps.
 
-    With `hold` the steps of an epoch it is torch's `CosineAnnealingLR` stepped once an
-    epoch, as the paper's runs had it; after T it rises again, as there.
+    If `hold` is the number of steps per epoch, it equals PyTorch's `CosineAnnealingLR`
+    stepped once per epoch, as in the paper's runs; after T the rate rises again, as there.
 
     Args:
         initial: η₀ > 0, the learning rate of the first steps.
         minimum: η_min.
         total: T, in periods.
-        hold: steps a period, during which the rate stays.
+        hold: Steps per period, during which the rate is constant. Defaults to 1.
+
+    Raises:
+        InputError: If `total` or `hold` is below 1.
     """
 
     def __init__(self, initial: float, minimum: float, total: int, hold: int = 1):
@@ -92,12 +104,12 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
             raise InputError(f"total={total} and hold={hold} must be at least 1.")
         self.initial, self.minimum, self.total, self.hold = initial, minimum, total, hold
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         period = ops.cast(ops.floor_divide(ops.cast(step, "int32"), self.hold), "float32")
         cosine = ops.cos(math.pi * period / self.total)
         return self.minimum + 0.5 * (self.initial - self.minimum) * (1.0 + cosine)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "initial": self.initial, "minimum": self.minimum,
             "total": self.total, "hold": self.hold,

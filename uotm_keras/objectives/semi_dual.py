@@ -91,7 +91,7 @@ class SemiDual:
         return self.cost(batch.source, generated)
 
     def admissible(self, values: Tensor) -> Tensor:
-        """Return the potential v for the network's values: most divergences accept any."""
+        """Return the potential v for the network's values; see `divergences.potential_values`."""
         return divergences.potential_values(self.target_divergence, values)
 
     @property
@@ -176,16 +176,18 @@ class SemiDual:
             return self.admissible(v(samples))
 
         penalty, cost = self.gradient_penalty, batch.cost
-        at = None if penalty is None else penalty.at
-        if at == "real":
+        if penalty is None:
+            cost = self.cost_of(batch, generated) if cost is None else cost
+            return potential(batch.real), potential(generated), cost, ops.zeros((), "float32")
+        if penalty.at == "real":
             # One reverse pass gives ∇v(y) and then the gradients of both terms.
             v_real, gradient = backend.value_and_input_gradient(potential, batch.real)
         else:
             v_real = potential(batch.real)
-        if at == "points":
+        if penalty.at == "points":
             points = penalty.points(batch.real, generated, batch.mixing)
             _, gradient = backend.value_and_input_gradient(potential, points)
-        if at == "generated":
+        if penalty.at == "generated":
             v_generated, gradient = backend.value_and_input_gradient(potential, generated)
             cost, of_cost = backend.value_and_input_gradient(
                 lambda samples: self.cost_of(batch, samples), generated
@@ -195,5 +197,4 @@ class SemiDual:
             v_generated = potential(generated)
         if cost is None:
             cost = self.cost_of(batch, generated)
-        value = ops.zeros((), "float32") if penalty is None else penalty.value(gradient)
-        return v_real, v_generated, cost, value
+        return v_real, v_generated, cost, penalty.value(gradient)

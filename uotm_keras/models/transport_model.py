@@ -1,0 +1,265 @@
+"""A potential and a generator as one Keras model: what they are used for once trained."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from uotm_keras.backend import keras_hooks
+from uotm_keras.models.checks import check_count, check_networks
+from uotm_keras.models.optimizers import ReplicatedMean
+from uotm_keras.models.sampling import TransportMap, potential_outputs
+from uotm_keras.objectives.divergences import Divergence
+from uotm_keras.objectives.penalties import GradientPenalty
+from uotm_keras.objectives.semi_dual import SemiDual
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.seeds import check_seed, sample_noise
+from uotm_keras.utils.typing import Tensor
+
+
+class TransportModel(keras.Model):
+    """The networks of a semi-dual problem: samples, transport, weights, saving.
+
+    Subclasses define how the networks are trained.
+
+    Args:
+        generator: T, a built Keras model called as `generator([x, z])` or `generator(x)`.
+        potential: v, a built Keras model that returns (B, 1).
+        objective: The semi-dual objective.
+        source: `"gaussian"`, `"data"`, or `"auto"`; see `UOTM`.
+        divergence_schedule: α as a function of the step, or `None`.
+        ema_decay: Decay rate of the generator's exponential moving average, in [0, 1).
+        seed: Seed for the training noise (int, 0 to 2**63 − 1).
+        **kwargs: Arguments of `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        potential: keras.Model,
+        objective: SemiDual,
+        *,
+        source: str,
+        divergence_schedule: Callable[[Tensor], Tensor] | None,
+        ema_decay: float,
+        seed: int,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not 0.0 <= ema_decay < 1.0:
+            raise InputError(f"ema_decay={ema_decay} must be at least 0 and below 1.")
+        self.objective = objective
+        self.source = source
+        self.divergence_schedule = divergence_schedule
+        self.ema_decay = float(ema_decay)
+        self.seed = check_seed(seed)
+
+        self.generator = generator
+        self.potential = potential
+        shapes = check_networks(generator, potential)
+        self.source_shape, self.latent_dim, self.data_shape = shapes
+        self.ema_generator = frozen_copy(generator)
+
+        self.noise_seed = keras.random.SeedGenerator(self.seed)
+        self.step = self.add_weight(
+            name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.trackers = {
+            name: ReplicatedMean(name=name)
+            for name in ("potential_loss", "generator_loss", "cost", "penalty")
+        }
+        keras_hooks.skip_symbolic_build(self)
+        self.built = True
+
+    @property
+    def cost(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The cost c(x, y)."""
+        return self.objective.cost
+
+    @property
+    def source_divergence(self) -> Divergence:
+        """Ψ1, without the schedule's α."""
+        return self.objective.source_divergence
+
+    @property
+    def target_divergence(self) -> Divergence:
+        """Ψ2, without the schedule's α."""
+        return self.objective.target_divergence
+
+    @property
+    def gradient_penalty(self) -> GradientPenalty | None:
+        """The penalty on ∇v."""
+        return self.objective.gradient_penalty
+
+    def objective_at_step(self) -> SemiDual:
+        """Return the objective with the α that the schedule has at the current step."""
+        if self.divergence_schedule is None:
+            return self.objective
+        return self.objective.scaled(self.divergence_schedule(self.step.value))
+
+    # --- Samples and weights -------------------------------------------------------------
+
+    def call(self, inputs: Any, training: bool = False) -> Tensor:
+        """Return T(x, z) of the averaged generator, or of the trained one if `training`."""
+        network = self.generator if training else self.ema_generator
+        return network(inputs, training=training)
+
+    def generate(
+        self, n: int, seed: int | None = None, use_ema: bool = True, batch_size: int = 64
+    ) -> np.ndarray:
+        """Draw samples T(x, z) with x, z ~ N(0, I).
+
+        Sample i depends on `seed` and i alone, not on `n` or `batch_size`.
+
+        Args:
+            n: Number of samples.
+            seed: Seed (int, 0 to 2**63 − 1). Defaults to `None`, which draws one.
+            use_ema: Whether to use the averaged generator. Defaults to `True`.
+            batch_size: Samples per call of the network. Defaults to 64.
+
+        Returns:
+            float32 array (n, *data_shape), in the network's range.
+
+        Raises:
+            InputError: If an argument is out of range, or the model transports a dataset.
+        """
+        keys = [(check_seed(seed), i) for i in range(check_count("n", n))]
+        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
+
+    def generate_batches(
+        self, keys: Sequence[tuple[int, int]], use_ema: bool = True, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
+        """Yield the samples of (seed, index) keys, a batch at a time; see `generate`."""
+        if self.source == "data":
+            raise InputError("this UOTM transports a dataset: call transport(source) instead.")
+        yield from self._map(use_ema).samples(keys, batch_size)
+
+    def transport(
+        self,
+        source: np.ndarray,
+        latent: np.ndarray | None = None,
+        use_ema: bool = True,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Return T(x, z) of given x.
+
+        Args:
+            source: x, (B, *source_shape).
+            latent: z, (B, latent_dim). Defaults to `None`, which draws it.
+            use_ema: Whether to use the averaged generator. Defaults to `True`.
+            batch_size: Samples per call of the network. Defaults to 64.
+
+        Returns:
+            float32 array (B, *data_shape).
+
+        Raises:
+            InputError: If `source` has another shape.
+        """
+        source = np.asarray(source, "float32")
+        if source.shape[1:] != self.source_shape:
+            raise InputError(
+                f"source of shape {source.shape} must have the shape (B, *{self.source_shape})."
+            )
+        if latent is None:
+            keys = [(check_seed(None), i) for i in range(len(source))]
+            (latent,) = sample_noise(keys, (self.latent_dim or 0,))
+        return self._map(use_ema)(source, np.asarray(latent, "float32"), batch_size)
+
+    def source_weights(
+        self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
+    ) -> np.ndarray:
+        """Return dπ₀/dμ at x, Ψ1*'(v(T(x, z)) − c(x, T(x, z))), as a float32 array (B,)."""
+        source = np.asarray(source, "float32")
+        moved = self.transport(source, latent, batch_size=batch_size)
+        cost = ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
+        excess = self._potential_values(moved, batch_size) - cost
+        divergence = self.objective_at_step().source_divergence
+        return ops.convert_to_numpy(divergence.conjugate_derivative(excess))
+
+    def target_weights(self, data: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        """Return dπ₁/dν at y, Ψ2*'(−v(y)), as a float32 array (B,); near 0 for outliers.
+
+        A potential with minibatch statistics sees y together with its batch.
+        """
+        values = self._potential_values(np.asarray(data, "float32"), batch_size)
+        divergence = self.objective_at_step().target_divergence
+        return ops.convert_to_numpy(divergence.conjugate_derivative(-values))
+
+    def _map(self, use_ema: bool) -> TransportMap:
+        network = self.ema_generator if use_ema else self.generator
+        return TransportMap(network, self.source_shape, self.latent_dim, self.data_shape)
+
+    def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
+        values = potential_outputs(self.potential, data, batch_size)
+        return ops.convert_to_numpy(self.objective_at_step().admissible(values))
+
+    # --- Loading and saving --------------------------------------------------------------
+
+    @classmethod
+    def from_preset(cls, name: str | os.PathLike, load_weights: bool | None = None) -> Self:
+        """Return a compiled model by name.
+
+        Args:
+            name: A name of `presets.list()`, or the path of a `.keras` file.
+            load_weights: Whether the generator gets the weights that ship with the package
+                (the potential never does). Defaults to `None`: if there are any.
+
+        Raises:
+            InputError: If the name is unknown, it has no weights, or a file is unreadable.
+
+        Example:
+
+        >>> UOTM.from_preset("digits").generate(16).shape
+        (16, 8, 8, 1)
+        """
+        from uotm_keras.presets import from_preset
+
+        return from_preset(cls, os.fspath(name), load_weights)
+
+    def export(
+        self, filepath: str | os.PathLike, format: str = "savedmodel", **kwargs: Any
+    ) -> Path:
+        """Write the averaged generator as a SavedModel or as ONNX; see `exporting.export`."""
+        from uotm_keras.exporting import export
+
+        return export(self, filepath, format, **kwargs)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{name: deserialize(value, custom_objects) for name, value in config.items()})
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for name, variable in self._unsaved_variables().items():
+            store[name] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(
+            {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118
+        )
+        for name, variable in self._unsaved_variables().items():
+            variable.assign(np.array(store[name]))
+
+    def _unsaved_variables(self) -> dict[str, keras.Variable]:
+        """The random states and running means, which Keras's own files leave out."""
+        states = [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
+        return {f"random_state_{i}": state for i, state in enumerate(states)} | {
+            f"{name}_{variable.name}": variable
+            for name, tracker in self.trackers.items()
+            for variable in tracker.variables
+        }
+
+
+def frozen_copy(network: keras.Model) -> keras.Model:
+    """Return a copy of a network that is not trained."""
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    copy.trainable = False
+    return copy
