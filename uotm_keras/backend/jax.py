@@ -7,6 +7,7 @@ import jax
 import keras
 
 from uotm_keras.backend import jax_distribution as distribution
+from uotm_keras.backend import keras_hooks
 from uotm_keras.utils.errors import InputError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "prepare_command",
     "require",
     "sync",
+    "test_step",
     "train_step",
     "uniform",
     "value_and_input_gradient",
@@ -36,11 +38,17 @@ WRITES_SAVED_MODELS = False
 
 
 def value_and_input_gradient(function: Callable, x):
-    def total(x):
-        value = function(x)
-        return value.sum(), value
+    outer = keras_hooks.current_scope()
 
-    gradient, value = jax.grad(total, has_aux=True)(x)
+    def total(x):
+        # Variables assigned inside, such as batch statistics, leave as outputs.
+        with keras_hooks.nested_scope(outer) as inner:
+            value = function(x)
+        return value.sum(), (value, inner.state_mapping if inner else {})
+
+    gradient, (value, assigned) = jax.grad(total, has_aux=True)(x)
+    if outer is not None:
+        outer.state_mapping.update(assigned)
     return value, gradient
 
 
@@ -93,12 +101,17 @@ def minimize(
         total, logs = jax.lax.scan(add_micro_batch, zeros, batch, unroll=unroll)
         gradients = [gradient / micro_batches for gradient in total]
         logs = {name: value.mean() for name, value in logs.items()}
+    finite = True
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # A LossScaleOptimizer skips updates that are not finite itself.
+        finite = jax.numpy.isfinite(sum(gradient.sum() for gradient in gradients))
+        gradients = [jax.numpy.where(finite, gradient, 0) for gradient in gradients]
     # `apply` would leak tracers out of a LossScaleOptimizer.
     state = [v.value for v in optimizer.variables]
     values, state = optimizer.stateless_apply(state, gradients, values)
     for variable, value in zip([*variables, *optimizer.variables], [*values, *state], strict=True):
         variable.assign(value)
-    return logs
+    return {**logs, "skipped": 1.0 - jax.numpy.float32(finite)}
 
 
 def map_micro_batches(model, function: Callable, batch, micro_batches: int):
@@ -113,15 +126,23 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def train_step(model, iterate: Callable, state, data) -> tuple[dict, tuple]:
-    groups = _state_variables(model)
+    return _stateless(_state_variables(model), iterate, state, data)
+
+
+def test_step(model, evaluate: Callable, state, data) -> tuple[dict, tuple]:
+    groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
+    return _stateless(groups, evaluate, state, data)
+
+
+def _stateless(groups: tuple, function: Callable, state, data) -> tuple[dict, tuple]:
+    """Run a function that assigns variables, as one from state to state."""
     mapping = [
         pair
         for group, values in zip(groups, state, strict=True)
         for pair in zip(group, values, strict=True)
     ]
     with keras.StatelessScope(state_mapping=mapping) as scope:
-        iterate(data)
-        logs = model.get_metrics_result()
+        logs = function(data)
         state = tuple([scope.get_current_value(v) for v in group] for group in groups)
     return logs, state
 

@@ -24,6 +24,14 @@ def replicas() -> int:
     return 1
 
 
+def replicas_of(model) -> int:
+    return 1
+
+
+def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext()
+
+
 def replica() -> int:
     return 0
 

@@ -4,9 +4,11 @@ A new Keras release needs only this file checked. `tests/test_imports.py` fails 
 Keras name appears elsewhere.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -44,6 +46,11 @@ def skip_gradient_reduction(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer._all_reduce_sum_gradients = list
 
 
+def optimizer_strategy(optimizer: keras.optimizers.Optimizer) -> object:
+    """Return the `tf.distribute.Strategy` in whose scope a TensorFlow optimizer was made."""
+    return optimizer._distribution_strategy
+
+
 def adam_moments(
     optimizer: keras.optimizers.Adam, variable: keras.Variable
 ) -> tuple[keras.Variable, keras.Variable]:
@@ -60,3 +67,22 @@ def track_metric_variable(metric: keras.metrics.Metric, variable: keras.Variable
 def convolution_kernel(layer: keras.layers.Conv2D) -> keras.Variable:
     """Return the kernel variable; the public `kernel` may be a tensor derived from it."""
     return layer._kernel
+
+
+def current_scope() -> keras.StatelessScope | None:
+    """Return the scope that is active, if any: Keras has no public way to ask."""
+    return get_stateless_scope() if in_stateless_scope() else None
+
+
+@contextlib.contextmanager
+def nested_scope(outer: keras.StatelessScope | None) -> Iterator[keras.StatelessScope | None]:
+    """Enter a scope that starts with the values of `outer` and leaves them unchanged."""
+    if outer is None:
+        yield None
+        return
+    inner = keras.StatelessScope(
+        collect_losses=outer.collect_losses, initialize_variables=outer.initialize_variables
+    )
+    inner.state_mapping = dict(outer.state_mapping)
+    with inner:
+        yield inner

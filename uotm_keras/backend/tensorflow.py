@@ -25,6 +25,7 @@ __all__ = [
     "prepare_command",
     "require",
     "sync",
+    "test_step",
     "train_step",
     "uniform",
     "value_and_input_gradient",
@@ -65,8 +66,20 @@ def minimize(
 
     results = _mean_over_micro_batches(_compiled(model, gradients_and_logs), batch, micro_batches)
     gradients, logs = distribution.mean_over_replicas(results, optimizer)
+    gradients, finite = _finite_or_zero(gradients, optimizer)
     optimizer.apply(gradients, variables)
-    return logs
+    return {**logs, "skipped": 1.0 - tf.cast(finite, tf.float32)}
+
+
+def _finite_or_zero(gradients: list, optimizer):
+    """Replace all gradients by zeros if one is not finite."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return gradients, True  # which skips such updates itself
+    dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(g) for g in dense]))
+    # The branch without zeros copies nothing.
+    kept = iter(tf.cond(finite, lambda: dense, lambda: [tf.zeros_like(g) for g in dense]))
+    return [None if g is None else next(kept) for g in gradients], finite
 
 
 def _compiled(model, function: Callable) -> Callable:
@@ -136,8 +149,11 @@ def require(condition, sentence: str) -> None:
 
 
 def train_step(model, iterate: Callable, data) -> dict:
-    iterate(data)
-    return model.get_metrics_result()
+    return iterate(data)
+
+
+def test_step(model, evaluate: Callable, data) -> dict:
+    return evaluate(data)
 
 
 def convolution(x, kernel):

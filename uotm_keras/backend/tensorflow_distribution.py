@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
 from uotm_keras.utils.errors import InputError
 
@@ -20,6 +21,23 @@ HOW_TO_START_SEVERAL = "set TF_CONFIG in each process"
 
 def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replicas_of(model) -> int:
+    return model.distribute_strategy.num_replicas_in_sync
+
+
+def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+    strategy = model.distribute_strategy
+    for optimizer in optimizers:
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            made_in = keras_hooks.optimizer_strategy(optimizer)
+            if strategy.num_replicas_in_sync > 1 and made_in is not strategy:
+                raise InputError(
+                    f"the optimizer {optimizer.name!r} was made outside of strategy.scope() and "
+                    "the model inside: make both inside."
+                )
+    return strategy.scope()
 
 
 def replica():
@@ -67,9 +85,7 @@ def mean_over_replicas(results, optimizer):
     """
     if replicas() == 1:
         return results
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    optimizer._all_reduce_sum_gradients = list
+    keras_hooks.skip_gradient_reduction(optimizer)
     present = [x for x in tf.nest.flatten(results) if x is not None]
     reduced = iter(_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, present))
     filled = [None if x is None else next(reduced) for x in tf.nest.flatten(results)]
@@ -88,7 +104,7 @@ def make_train_function(model, own, force: bool) -> None:
         return
     if model.train_function is not None and not force:
         return
-    train_step = model._autoconvert_optionals(model.train_step)
+    train_step = keras_hooks.convert_optional_inputs(model, model.train_step)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(data):

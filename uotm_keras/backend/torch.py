@@ -27,6 +27,7 @@ __all__ = [
     "prepare_command",
     "require",
     "sync",
+    "test_step",
     "train_step",
     "uniform",
     "value_and_input_gradient",
@@ -68,9 +69,22 @@ def minimize(
         torch._foreach_div_(gradients, micro_batches)
         logs = {name: value / micro_batches for name, value in logs.items()}
     logs = distribution.average_over_replicas(gradients, logs)
+    finite = torch.ones(())
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # A LossScaleOptimizer skips such updates itself.
+        gradients, finite = _finite_or_zero(gradients)
     with torch.no_grad():
         optimizer.apply(gradients, variables)
-    return logs
+    return {**logs, "skipped": 1.0 - finite.to(torch.float32)}
+
+
+@torch.no_grad()
+def _finite_or_zero(gradients: list) -> tuple[list, torch.Tensor]:
+    """Replace all gradients by zeros if one is not finite."""
+    finite = torch.isfinite(sum(gradient.sum() for gradient in gradients))
+    if finite.is_cuda:  # without waiting for the device
+        return [torch.where(finite, g, torch.zeros_like(g)) for g in gradients], finite
+    return gradients if finite else [torch.zeros_like(g) for g in gradients], finite
 
 
 def _micro_batches(batch, count: int) -> list:
@@ -93,8 +107,11 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def train_step(model, iterate: Callable, data) -> dict:
-    iterate(data)
-    return model.get_metrics_result()
+    return iterate(data)
+
+
+def test_step(model, evaluate: Callable, data) -> dict:
+    return evaluate(data)
 
 
 def convolution(x, kernel):

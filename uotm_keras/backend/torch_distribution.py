@@ -21,6 +21,14 @@ def replicas() -> int:
     return dist.get_world_size() if _running() else 1
 
 
+def replicas_of(model) -> int:
+    return replicas()
+
+
+def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext()
+
+
 def replica() -> int:
     return dist.get_rank() if _running() else 0
 

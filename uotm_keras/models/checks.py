@@ -1,9 +1,12 @@
 """What a UOTM requires of its arguments and networks; every failure is one sentence."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 
+from uotm_keras.backend import keras_hooks
+from uotm_keras.objectives.penalties import GradientPenalty
 from uotm_keras.utils.errors import InputError
 
 
@@ -34,18 +37,57 @@ def check_count(name: str, value: int) -> int:
     return int(value)
 
 
+def check_objective(cost: Any, gradient_penalty: Any) -> None:
+    """Raise `InputError` unless the two are objects, or `None` for their defaults."""
+    if cost is not None and not callable(cost):
+        raise InputError(
+            f"cost={cost!r} is not a function of (x, y): accepted are a costs.Cost, such as "
+            "costs.Quadratic(1e-3), and any callable."
+        )
+    if gradient_penalty is not None and not isinstance(gradient_penalty, GradientPenalty):
+        raise InputError(
+            f"gradient_penalty={gradient_penalty!r} is not a penalties.GradientPenalty: accepted "
+            "are None and objects such as penalties.R1(0.2)."
+        )
+
+
 def check_networks(generator: keras.Model, potential: keras.Model) -> Shapes:
     """Return the shapes of two built networks.
 
     Raises:
-        InputError: If a network is not built, or the two do not fit together.
+        InputError: If a network is not built, has no defined inputs, or the two do not fit
+            together.
     """
-    if not (generator.built and potential.built):
-        raise InputError("the generator and the potential must be built before a UOTM is made.")
+    for name, network in (("generator", generator), ("potential", potential)):
+        if not isinstance(network, keras.Model):
+            raise InputError(
+                f"the {name} is a {type(network).__name__}: accepted is a keras.Model."
+            )
+        if not network.built:
+            raise InputError(f"the {name} is not built: call it on data once, or build it.")
+        if not getattr(network, "inputs", None) or not getattr(network, "outputs", None):
+            raise InputError(
+                f"the {name} has no inputs that can be inspected: accepted are functional and "
+                "sequential models; wrap a subclassed one in keras.Model(inputs, outputs)."
+            )
+        activities = [
+            layer.name
+            for layer in keras_hooks.all_layers(network)
+            if getattr(layer, "activity_regularizer", None) is not None
+        ]
+        if activities:
+            raise InputError(
+                f"the {name}'s layer {activities[0]!r} has an activity regularizer, which is not "
+                "supported: accepted are regularizers of weights."
+            )
     inputs = generator.inputs
     if len(inputs) not in (1, 2):
         raise InputError(
             f"the generator has {len(inputs)} inputs: accepted are x, or x and a latent z."
+        )
+    if len(generator.outputs) != 1 or len(potential.inputs) != 1 or len(potential.outputs) != 1:
+        raise InputError(
+            "the generator must have one output, and the potential one input and one output."
         )
     source = tuple(inputs[0].shape[1:])
     latent_dim = int(inputs[1].shape[-1]) if len(inputs) == 2 else None
@@ -56,4 +98,37 @@ def check_networks(generator: keras.Model, potential: keras.Model) -> Shapes:
             f"the potential takes {potential_shape} but the generator returns {data}: the two "
             "shapes must be the same."
         )
+    values = tuple(potential.outputs[0].shape)
+    if values[1:] not in ((1,), ()):
+        raise InputError(
+            f"the potential returns {values}: accepted is one value per example, (None, 1)."
+        )
     return Shapes(source, latent_dim, data)
+
+
+def check_trainable(*networks: tuple[str, keras.Model]) -> None:
+    """Raise `InputError` if a network has nothing to train."""
+    for name, network in networks:
+        if not network.trainable_variables:
+            raise InputError(f"the {name} has no trainable weights: there is nothing to train.")
+
+
+def check_compile(
+    generator_optimizer: Any, potential_optimizer: Any, more: Mapping[str, Any]
+) -> None:
+    """Check the arguments of `compile` that a two-player model cannot take."""
+    if "optimizer" in more:
+        raise InputError(
+            "compile takes generator_optimizer and potential_optimizer instead of optimizer."
+        )
+    for name in ("loss", "loss_weights", "weighted_metrics"):
+        if more.get(name) is not None:
+            raise InputError(
+                f"compile does not take {name}: the losses are those of the semi-dual objective."
+            )
+    shared = generator_optimizer is potential_optimizer
+    if shared and isinstance(generator_optimizer, keras.optimizers.Optimizer):
+        raise InputError(
+            "generator_optimizer and potential_optimizer are the same object: each player needs "
+            "an optimizer of its own."
+        )

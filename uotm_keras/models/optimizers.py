@@ -8,6 +8,7 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
+from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
 
@@ -88,6 +89,26 @@ class OptimizerPair(keras.optimizers.Optimizer):
         self.built = True
 
     @property
+    def learning_rate(self) -> Tensor:
+        """The generator's learning rate; setting it keeps the ratio of the two rates.
+
+        Keras's `LearningRateScheduler` and `ReduceLROnPlateau` set it.
+        """
+        return self.pair[0].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        generator_rate, potential_rate = (_number(o.learning_rate) for o in self.pair)
+        if generator_rate == 0:
+            raise InputError(
+                "the generator's learning rate is 0, so that no factor can scale both rates: "
+                "set generator_optimizer.learning_rate and potential_optimizer.learning_rate."
+            )
+        value = _number(value)
+        self.pair[0].learning_rate = value
+        self.pair[1].learning_rate = potential_rate * (value / generator_rate)
+
+    @property
     def variables(self) -> list[keras.Variable]:
         return [v for optimizer in self.pair for v in optimizer.variables]
 
@@ -106,6 +127,10 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         return {}
+
+
+def _number(value: Any) -> float:
+    return float(ops.convert_to_numpy(value))
 
 
 def with_loss_scale(
@@ -141,3 +166,14 @@ class ReplicatedMean(keras.metrics.Mean):
             )
         keras_hooks.track_metric_variable(self, variable)
         return variable
+
+    def load_own_variables(self, store: Any) -> None:
+        if store.keys():  # files of earlier versions lack some metrics
+            super().load_own_variables(store)
+
+
+class ReplicatedSum(ReplicatedMean):
+    """The sum of such values."""
+
+    def result(self) -> Tensor:
+        return ops.convert_to_tensor(self.total)

@@ -15,8 +15,9 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.models.checks import check_count
+from uotm_keras.models.inputs import Batch
 from uotm_keras.models.transport_model import frozen_copy
-from uotm_keras.models.uotm import UOTM, Batch, Noise
+from uotm_keras.models.uotm import UOTM, Noise
 from uotm_keras.objectives import costs
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual
@@ -110,7 +111,7 @@ class SJKO(UOTM):
                 "S-JKO starts from the identity."
             )
         self.step_size, self.phase_steps = float(step_size), phase_steps
-        self.previous_generator = frozen_copy(generator)
+        self.previous_generator = frozen_copy(generator, "previous_generator")
         plain = self.objective
         self.objective = JKOSemiDual(
             plain.cost,
@@ -127,7 +128,7 @@ class SJKO(UOTM):
         previous = self.previous_generator(inputs, training=False)
         return ops.where(self.step.value < self.phase_steps, source, previous)
 
-    def _iterate(self, data: Any) -> None:
+    def _iterate(self, data: Any) -> dict[str, Tensor]:
         step = self.step.value
         begins = ops.logical_and(step > 0, ops.equal(step % self.phase_steps, 0))
         # A decay of 0 copies the weights, and 1 leaves them unchanged.
@@ -136,15 +137,15 @@ class SJKO(UOTM):
             self.generator.weights,
             ops.where(begins, 0.0, 1.0),
         )
-        super()._iterate(data)
+        return super()._iterate(data)
 
-    def _draw_noise(self, batch: Batch) -> Noise:
-        source, latent = batch.source, None
+    def _draw_noise(self, batch: Batch, seed: keras.random.SeedGenerator) -> Noise:
+        source = batch.source
         if source is None:
-            source = self._normal(batch, *self.source_shape)
+            source = self._normal(batch, seed, *self.source_shape)
         if self.latent_dim is None:
             return Noise(source)
-        latent = self._normal(batch, 2 * self.latent_dim)
+        latent = self._normal(batch, seed, 2 * self.latent_dim)
         return Noise(source, latent[:, : self.latent_dim], latent[:, self.latent_dim :])
 
     def update_potential(
@@ -158,7 +159,9 @@ class SJKO(UOTM):
             previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
         """
         previous_latent = latent if previous_latent is None else previous_latent
-        return self._update_potential(PotentialBatch(real, source, latent, previous_latent, mixing))
+        return self._update_potential(
+            PotentialBatch(real, source, latent, previous_latent, mixing=mixing)
+        )
 
     def update_generator(
         self, source: Tensor, latent: Tensor | None = None,

@@ -11,7 +11,8 @@ from keras import ops
 
 from uotm_keras.backend import keras_hooks
 from uotm_keras.models.checks import check_count, check_networks
-from uotm_keras.models.optimizers import ReplicatedMean
+from uotm_keras.models.inputs import check_range
+from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
 from uotm_keras.models.sampling import TransportMap, potential_outputs
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
@@ -62,16 +63,20 @@ class TransportModel(keras.Model):
         self.potential = potential
         shapes = check_networks(generator, potential)
         self.source_shape, self.latent_dim, self.data_shape = shapes
-        self.ema_generator = frozen_copy(generator)
+        self.ema_generator = frozen_copy(generator, "ema_generator")
 
         self.noise_seed = keras.random.SeedGenerator(self.seed)
         self.step = self.add_weight(
             name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
-        self.trackers = {
+        self.evaluation_seed = keras.random.SeedGenerator(self.seed)
+        self.trackers: dict[str, keras.metrics.Metric] = {
             name: ReplicatedMean(name=name)
-            for name in ("potential_loss", "generator_loss", "cost", "penalty")
-        }
+            for name in (
+                "potential_loss", "generator_loss", "cost", "penalty", "source_mass", "target_mass"
+            )
+        }  # fmt: skip
+        self.trackers["skipped_updates"] = ReplicatedSum(name="skipped_updates")
         keras_hooks.skip_symbolic_build(self)
         self.built = True
 
@@ -185,6 +190,7 @@ class TransportModel(keras.Model):
 
         A potential with minibatch statistics sees y together with its batch.
         """
+        check_range(data, self.data_shape)
         values = self._potential_values(np.asarray(data, "float32"), batch_size)
         divergence = self.objective_at_step().target_divergence
         return ops.convert_to_numpy(divergence.conjugate_derivative(-values))
@@ -245,11 +251,16 @@ class TransportModel(keras.Model):
             {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118
         )
         for name, variable in self._unsaved_variables().items():
-            variable.assign(np.array(store[name]))
+            if name in store.keys():  # files of earlier versions lack some metrics  # noqa: SIM118
+                variable.assign(np.array(store[name]))
 
     def _unsaved_variables(self) -> dict[str, keras.Variable]:
         """The random states and running means, which Keras's own files leave out."""
-        states = [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
+        states = [
+            v
+            for v in self.non_trainable_variables
+            if v.name == "seed_generator_state" and v is not self.evaluation_seed.state
+        ]
         return {f"random_state_{i}": state for i, state in enumerate(states)} | {
             f"{name}_{variable.name}": variable
             for name, tracker in self.trackers.items()
@@ -257,9 +268,9 @@ class TransportModel(keras.Model):
         }
 
 
-def frozen_copy(network: keras.Model) -> keras.Model:
+def frozen_copy(network: keras.Model, name: str) -> keras.Model:
     """Return a copy of a network that is not trained."""
-    copy = type(network).from_config(network.get_config())
+    copy = type(network).from_config({**network.get_config(), "name": name})
     copy.set_weights(network.get_weights())
     copy.trainable = False
     return copy

@@ -14,8 +14,17 @@ from keras import ops
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.partition import ROW_ORDERS, STATISTICS, Partition, statistics_blocks
-from uotm_keras.models.checks import check_choice, check_count
+from uotm_keras.models.checks import (
+    Shapes,
+    check_choice,
+    check_compile,
+    check_count,
+    check_objective,
+    check_trainable,
+)  # fmt: skip
+from uotm_keras.models.inputs import Batch, as_batches, check_fit, unpack
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
+from uotm_keras.models.regularization import with_regularization
 from uotm_keras.models.transport_model import TransportModel
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives import costs, divergences, penalties
@@ -24,18 +33,6 @@ from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
 SOURCES = ("auto", "gaussian", "data")
-
-
-class Batch(NamedTuple):
-    """One batch given to `fit`.
-
-    Attributes:
-        real: y, (B, *data_shape).
-        source: x, (B, *source_shape), or `None` where x is drawn from N(0, I).
-    """
-
-    real: Tensor
-    source: Tensor | None = None
 
 
 class Noise(NamedTuple):
@@ -127,6 +124,7 @@ class UOTM(TransportModel):
         check_choice("pairing", pairing, PAIRINGS)
         check_choice("source", source, SOURCES)
         check_choice("batch_statistics", batch_statistics, STATISTICS)
+        check_objective(cost, gradient_penalty)
         super().__init__(
             generator,
             potential,
@@ -163,54 +161,98 @@ class UOTM(TransportModel):
         """
         return backend.train_step(self, self._iterate, *args)
 
-    def _iterate(self, data: Any) -> None:
-        batch = Batch(*map(self.partition.take, self._unpack(data)))
+    def _iterate(self, data: Any) -> dict[str, Tensor]:
+        batch = self._take(data)
         for _ in range(self.potential_steps):
-            noise = self._draw_noise(batch)
-            potential_logs = self._update_potential(PotentialBatch(batch.real, *noise))
+            noise = self._draw_noise(batch, self.noise_seed)
+            potential_logs = self._update_potential(
+                PotentialBatch(batch.real, *noise, batch.source_weight, batch.real_weight)
+            )
         for _ in range(self.generator_steps):
-            generator_logs = self._update_generator(GeneratorBatch(*self._draw_noise(batch)))
+            noise = self._draw_noise(batch, self.noise_seed)
+            generator_logs = self._update_generator(GeneratorBatch(*noise, batch.source_weight))
         self.step.assign_add(1)
-        self.trackers["potential_loss"].update_state(potential_logs["loss"])
-        self.trackers["penalty"].update_state(potential_logs["penalty"])
-        self.trackers["generator_loss"].update_state(generator_logs["loss"])
-        self.trackers["cost"].update_state(generator_logs["cost"])
+        skipped = potential_logs["skipped"] + generator_logs["skipped"]
+        return self._track(potential_logs, generator_logs, skipped_updates=skipped)
 
-    def _unpack(self, data: Any) -> Batch:
-        """Read what `fit` was given: y, (x, y), or (y, labels), whose labels are dropped."""
-        if not isinstance(data, (tuple, list)):
-            data = (data,)
-        if self.source != "gaussian" and len(data) > 1 and data[1] is not None:
-            first, second = data[:2]
-            shapes = tuple(first.shape[1:]), tuple(second.shape[1:])
-            if shapes == (self.source_shape, self.data_shape):
-                return Batch(real=second, source=first)
-        if self.source == "data":
-            raise InputError(
-                "source='data' needs fit to be given pairs of batches (x, y) of shapes "
-                f"(B, *{self.source_shape}) and (B, *{self.data_shape})."
-            )
-        real = data[0]
-        if tuple(real.shape[1:]) != self.data_shape:
-            raise InputError(
-                f"batches of shape {tuple(real.shape)} do not fit the networks, which take "
-                f"(B, *{self.data_shape})."
-            )
-        return Batch(real)
+    def _take(self, data: Any) -> Batch:
+        """This replica's rows of a batch given to `fit`."""
+        shapes = Shapes(self.source_shape, self.latent_dim, self.data_shape)
+        return Batch(*map(self.partition.take, unpack(data, self.source, shapes)))
 
-    def _draw_noise(self, batch: Batch) -> Noise:
+    def _track(
+        self,
+        potential_logs: Mapping[str, Tensor],
+        generator_logs: Mapping[str, Tensor],
+        **more: Tensor,
+    ) -> dict[str, Tensor]:
+        """Update the running means and return them, as Keras logs them."""
+        values = {
+            "potential_loss": potential_logs["loss"],
+            "generator_loss": generator_logs["loss"],
+            "cost": generator_logs["cost"],
+            **{name: potential_logs[name] for name in ("penalty", "source_mass", "target_mass")},
+            **more,
+        }
+        for name, value in values.items():
+            self.trackers[name].update_state(value)
+        return self.get_metrics_result()
+
+    def get_metrics_result(self) -> dict[str, Tensor]:
+        """Return the running means; `loss` is the sum of the two players' losses.
+
+        It has no minimum to reach: it is there for callbacks such as `TerminateOnNaN`.
+        """
+        results = super().get_metrics_result()
+        return {**results, "loss": results["potential_loss"] + results["generator_loss"]}
+
+    def test_step(self, *args: Any) -> Any:
+        """Compute the losses of one batch with the averaged generator; called by `evaluate`.
+
+        The noise comes from a seed of its own, so that training is not affected. The
+        penalty is left out. Metrics given to `compile` get y as `y_true` and T(x, z) as
+        `y_pred`.
+        """
+        return backend.test_step(self, self._evaluate, *args)
+
+    def _evaluate(self, data: Any) -> dict[str, Tensor]:
+        batch = self._take(data)
+        noise = self._draw_noise(batch, self.evaluation_seed)
+        inputs = noise.source if self.latent_dim is None else [noise.source, noise.latent]
+        generated = self.ema_generator(inputs, training=False)
+
+        def v(samples: Tensor) -> Tensor:
+            values = self.potential(samples, training=False)
+            return ops.cast(ops.reshape(values, (-1,)), "float32")
+
+        def transport(source: Tensor, latent: Tensor | None) -> Tensor:
+            return generated
+
+        objective = dataclasses.replace(self.objective_at_step(), gradient_penalty=None)
+        weights = batch.source_weight, batch.real_weight
+        _, potential_logs = objective.potential_loss(
+            v, transport, PotentialBatch(batch.real, *noise, *weights, generated=generated)
+        )
+        _, generator_logs = objective.generator_loss(
+            v, transport, GeneratorBatch(*noise, batch.source_weight)
+        )
+        self.compute_metrics(noise.source, batch.real, generated, batch.real_weight)
+        logs = self._track(potential_logs, generator_logs)
+        return {k: x for k, x in logs.items() if k not in ("penalty", "skipped_updates")}
+
+    def _draw_noise(self, batch: Batch, seed: keras.random.SeedGenerator) -> Noise:
         """Draw fresh x and z for one update, outside of the differentiated function."""
         source, latent = batch.source, None
         if source is None:
-            source = self._normal(batch, *self.source_shape)
+            source = self._normal(batch, seed, *self.source_shape)
         if self.latent_dim is not None:
-            latent = self._normal(batch, self.latent_dim)
+            latent = self._normal(batch, seed, self.latent_dim)
         return Noise(source, latent)
 
-    def _normal(self, batch: Batch, *shape: int) -> Tensor:
+    def _normal(self, batch: Batch, seed: keras.random.SeedGenerator, *shape: int) -> Tensor:
         """Draw N(0, I) for the whole batch and return this replica's rows."""
         rows = self.partition.whole_batch_rows(batch.real)
-        return self.partition.own_rows(backend.normal((rows, *shape), self.noise_seed))
+        return self.partition.own_rows(backend.normal((rows, *shape), seed))
 
     # --- The two updates -----------------------------------------------------------------
 
@@ -228,8 +270,8 @@ class UOTM(TransportModel):
                 points. Defaults to `None`, which draws it.
 
         Returns:
-            Scalars: `loss` = `real` + `fake` + `penalty`, where `real` is mean Ψ2*(−v(y))
-            and `fake` is mean Ψ1*(v(T) − c); and `cost`, the mean transport cost.
+            Scalars: see `SemiDual.potential_loss`; and `skipped`, 1 if a gradient was not
+            finite, so that the update was skipped, and 0 otherwise.
         """
         return self._update_potential(PotentialBatch(real, source, latent, mixing=mixing))
 
@@ -245,9 +287,12 @@ class UOTM(TransportModel):
             batch, table_costs = self._with_costs_of_whole_batch(batch)
         return backend.minimize(
             self,
-            lambda batch: self.objective_at_step().potential_loss(
-                self._potential, self._transport, batch,
-                table_costs=table_costs, blocks=self.partition.blocks,
+            lambda batch: with_regularization(
+                self.potential,
+                *self.objective_at_step().potential_loss(
+                    self._potential, self._transport, batch,
+                    table_costs=table_costs, blocks=self.partition.blocks,
+                ),
             ),
             batch,
             self.potential.trainable_variables,
@@ -273,7 +318,8 @@ class UOTM(TransportModel):
             latent: z, (B, latent_dim), or `None` for a generator without a latent.
 
         Returns:
-            Scalars: `loss` = `cost` − `potential`, their means over the batch.
+            Scalars: `loss` = `cost` − `potential`, their means over the batch; and
+            `skipped`, as in `update_potential`.
         """
         return self._update_generator(GeneratorBatch(source, latent))
 
@@ -281,8 +327,9 @@ class UOTM(TransportModel):
         self._require_compiled()
         logs = backend.minimize(
             self,
-            lambda batch: self.objective_at_step().generator_loss(
-                self._potential, self._transport, batch
+            lambda batch: with_regularization(
+                self.generator,
+                *self.objective_at_step().generator_loss(self._potential, self._transport, batch),
             ),
             self.partition.split(GeneratorBatch(*map(_tensor, batch))),
             self.generator.trainable_variables,
@@ -312,6 +359,7 @@ class UOTM(TransportModel):
         *,
         jit_compile: bool | str = "auto",
         accumulate: int = 1,
+        metrics: Any = None,
         row_order: str = "blocks",
         **kwargs: Any,
     ) -> None:
@@ -326,6 +374,8 @@ class UOTM(TransportModel):
             accumulate: Micro-batches in which each replica processes its share of a batch.
                 Their gradients are averaged before an update: the same numbers in less
                 memory. Defaults to 1.
+            metrics: Keras metrics for `evaluate` and validation: y is their `y_true`, and
+                samples of the averaged generator their `y_pred`. Defaults to `None`.
             row_order: How the rows of a batch reach several replicas: `"blocks"` of
                 neighboring rows, as Keras distributes them, or `"groups"`, as
                 `Distribution.feed` does. Defaults to `"blocks"`.
@@ -335,25 +385,29 @@ class UOTM(TransportModel):
             InputError: If an argument is out of range or not supported by the backend.
         """
         check_choice("row_order", row_order, ROW_ORDERS)
+        check_compile(generator_optimizer, potential_optimizer, kwargs)
+        check_trainable(("generator", self.generator), ("potential", self.potential))
         self.partition = dataclasses.replace(
             self.partition,
             micro_batches=check_count("accumulate", accumulate),
             row_order=row_order,
         )
-        # One loss scale per player: an overflow of one must not stop the other.
-        networks = self.generator, self.potential
-        of_generator = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
-        of_potential = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
-        whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
-        super().compile(
-            optimizer=OptimizerPair(of_generator, of_potential),
-            jit_compile=whole_step,
-            auto_scale_loss=False,
-            **kwargs,
-        )
-        self.generator_optimizer, self.potential_optimizer = of_generator, of_potential
-        of_generator.build(self.generator.trainable_variables)
-        of_potential.build(self.potential.trainable_variables)
+        with backend.distribution.scope_of(self, generator_optimizer, potential_optimizer):
+            # One loss scale per player: an overflow of one must not stop the other.
+            networks = self.generator, self.potential
+            of_generator = with_loss_scale(_optimizer(generator_optimizer, 1.6e-4), *networks)
+            of_potential = with_loss_scale(_optimizer(potential_optimizer, 1e-4), self.potential)
+            whole_step, self.compile_gradients = backend.compile_arguments(jit_compile)
+            super().compile(
+                optimizer=OptimizerPair(of_generator, of_potential),
+                jit_compile=whole_step,
+                auto_scale_loss=False,
+                metrics=metrics,
+                **kwargs,
+            )
+            self.generator_optimizer, self.potential_optimizer = of_generator, of_potential
+            of_generator.build(self.generator.trainable_variables)
+            of_potential.build(self.potential.trainable_variables)
         self._compile_options = {
             "jit_compile": jit_compile,
             "accumulate": self.partition.micro_batches,
@@ -361,10 +415,63 @@ class UOTM(TransportModel):
         }
         keras_hooks.drop_loss_tracker(self)
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        *,
+        class_weight: Any = None,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train the generator and the potential against each other.
+
+        Args:
+            x: The data, (N, *data_shape) float32, images in [−1, 1]; a
+                `uotm_keras.data.Dataset`; or a `tf.data.Dataset`, `grain` dataset,
+                `keras.utils.PyDataset`, or `DataLoader` of batches y, (y, labels), or
+                pairs (x, y). With `source="data"`, the source points, (N, *source_shape).
+            y: With `source="data"` or `"auto"`, the data, if `x` is the source. Labels are
+                accepted and ignored. Defaults to `None`.
+            batch_size: Examples per step. Defaults to 32.
+            epochs: Passes over the data. Defaults to 1.
+            class_weight: Not supported; use `sample_weight`.
+            steps_per_epoch: As in `keras.Model.fit`.
+            **kwargs: Other arguments of `keras.Model.fit`. `sample_weight` holds the weight
+                of each y in ν, (N,), or a pair of the weights of x and of y; weights of
+                mean 1 keep the total mass. `validation_data` and `validation_split` add the
+                losses of the averaged generator, with `val_` before their names.
+
+        Returns:
+            A `History` whose `history` holds `potential_loss`, `generator_loss`, `cost`,
+            `penalty`, `source_mass`, `target_mass`, `skipped_updates`, and `loss`, which is
+            the sum of the two losses. An update with a gradient that is not finite is
+            skipped and counted.
+
+        Raises:
+            InputError: If the data do not fit the networks, or an argument has no meaning.
+        """
+        shapes = Shapes(self.source_shape, self.latent_dim, self.data_shape)
+        check_fit(x, y, class_weight, shapes)
+        x, steps = as_batches(x, batch_size, self.seed)
+        if steps is not None:
+            batch_size, steps_per_epoch = None, steps_per_epoch or steps
+        return super().fit(x, y, batch_size, epochs, steps_per_epoch=steps_per_epoch, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute the losses with the averaged generator, on noise that is always the same.
+
+        The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
+        """
+        self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
+        return super().evaluate(x, y, *args, **kwargs)
+
     def make_train_function(self, force: bool = False) -> None:
         self.partition.check_networks(
             (("generator", self.generator), ("potential", self.potential)),
-            backend.distribution.replicas(),
+            backend.distribution.replicas_of(self),
         )
         backend.distribution.make_train_function(self, super().make_train_function, force)
 

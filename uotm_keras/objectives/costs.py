@@ -55,7 +55,8 @@ class Quadratic(Cost):
     """c(x, y) = τ·‖x − y‖², summed over all pixels and channels (without a factor ½).
 
     If the source is a smaller image than the target, x is first enlarged by bicubic
-    interpolation, as for the 8×8 source of the OTM baseline.
+    interpolation, as for the 8×8 source of the OTM baseline. With τ = 0 the source may have
+    any shape.
 
     Args:
         tau: τ ≥ 0; 0 leaves no cost, as for WGAN-GP. Defaults to 1e-3.
@@ -74,6 +75,8 @@ class Quadratic(Cost):
 
     def __call__(self, source: Tensor, target: Tensor) -> Tensor:
         if source.shape[1:] != target.shape[1:]:
+            if self.tau == 0:
+                return Zero()(source, target)
             source = enlarge_bicubic(source, target.shape[1:3])
         difference = ops.cast(source, "float32") - ops.cast(target, "float32")
         return self.tau * ops.sum(ops.square(difference), axis=tuple(range(1, len(target.shape))))

@@ -30,11 +30,13 @@ class GeneratorBatch(NamedTuple):
         source: x, (B, *source_shape).
         latent: z, (B, latent_dim), or `None` for a generator without a latent.
         previous_latent: z' of S-JKO's frozen map, (B, latent_dim); `None` elsewhere.
+        source_weight: Weight of each x in μ, (B,); `None` for equal weights.
     """
 
     source: Tensor
     latent: Tensor | None = None
     previous_latent: Tensor | None = None
+    source_weight: Tensor | None = None
 
 
 class PotentialBatch(NamedTuple):
@@ -42,7 +44,8 @@ class PotentialBatch(NamedTuple):
 
     Attributes:
         real: y, (B, *data_shape).
-        source, latent, previous_latent: As in `GeneratorBatch`.
+        source, latent, previous_latent, source_weight: As in `GeneratorBatch`.
+        real_weight: Weight of each y in ν, (B,); `None` for equal weights.
         mixing: U(0, 1) of shape (B, 1, ...) for penalties between real and generated
             points, or `None`.
         generated: T(x, z) if it is already known, (B, *data_shape); otherwise `None`.
@@ -53,6 +56,8 @@ class PotentialBatch(NamedTuple):
     source: Tensor
     latent: Tensor | None = None
     previous_latent: Tensor | None = None
+    source_weight: Tensor | None = None
+    real_weight: Tensor | None = None
     mixing: Tensor | None = None
     generated: Tensor | None = None
     cost: Tensor | None = None
@@ -122,27 +127,31 @@ class SemiDual:
         Returns:
             The loss, and a dictionary of float32 scalars: `loss` = `real` + `fake` +
             `penalty`, where `real` is mean Ψ2*(−v(y)) and `fake` is mean Ψ1*(v(T) − c);
-            and `cost`, the mean transport cost.
+            `cost`, the mean transport cost; and `source_mass` = mean Ψ1*'(v(T) − c) and
+            `target_mass` = mean Ψ2*'(−v(y)), the masses of the two relaxed marginals, which
+            are equal at the optimum.
         """
         generated = batch.generated
         if generated is None:
             generated = backend.without_gradient(lambda: transport(batch.source, batch.latent))
         v_real, v_generated, cost, penalty = self._evaluate(v, batch, generated)
 
-        if self.pairing == "paired":
-            excess = v_generated - cost
-        else:
+        excess, weight = v_generated - cost, batch.source_weight
+        if self.pairing == "all_pairs":
             costs = cost if table_costs is None else table_costs
             excess = ops.reshape(v_generated, (blocks, -1, 1)) - ops.reshape(costs, (blocks, 1, -1))
-        fake = ops.mean(self.source_divergence.conjugate(excess))
-        real = ops.mean(self.target_divergence.conjugate(-v_real))
+        psi_1, psi_2 = self.source_divergence, self.target_divergence
+        fake = mean(psi_1.conjugate(excess), weight)
+        real = mean(psi_2.conjugate(-v_real), batch.real_weight)
         loss = real + fake + penalty
         return loss, {
             "loss": loss,
             "real": real,
             "fake": fake,
             "penalty": penalty,
-            "cost": ops.mean(cost),
+            "cost": mean(cost, weight),
+            "source_mass": mean(psi_1.conjugate_derivative(excess), weight),
+            "target_mass": mean(psi_2.conjugate_derivative(-v_real), batch.real_weight),
         }
 
     def generator_loss(
@@ -162,8 +171,8 @@ class SemiDual:
             The loss, and a dictionary of float32 scalars: `loss` = `cost` − `potential`.
         """
         generated = transport(batch.source, batch.latent)
-        cost = ops.mean(self.cost_of(batch, generated))
-        potential = ops.mean(self.admissible(v(generated)))
+        cost = mean(self.cost_of(batch, generated), batch.source_weight)
+        potential = mean(self.admissible(v(generated)), batch.source_weight)
         loss = cost - potential
         return loss, {"loss": loss, "cost": cost, "potential": potential}
 
@@ -198,3 +207,8 @@ class SemiDual:
         if cost is None:
             cost = self.cost_of(batch, generated)
         return v_real, v_generated, cost, penalty.value(gradient)
+
+
+def mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean of `values`, each multiplied by its weight if there are weights."""
+    return ops.mean(values if weight is None else weight * values)

@@ -1,0 +1,156 @@
+"""What `fit` and `evaluate` are given: checked before training, unpacked in each step."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uotm_keras.data import Batches, Dataset
+from uotm_keras.models.checks import Shapes
+from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch given to `fit`.
+
+    Attributes:
+        real: y, (B, *data_shape).
+        source: x, (B, *source_shape), or `None` where x is drawn from N(0, I).
+        source_weight: Weight of each x in μ, (B,), or `None`.
+        real_weight: Weight of each y in ν, (B,), or `None`.
+    """
+
+    real: Tensor
+    source: Tensor | None = None
+    source_weight: Tensor | None = None
+    real_weight: Tensor | None = None
+
+
+def unpack(data: Any, source: str, shapes: Shapes) -> Batch:
+    """Read one batch: y, (y, labels), or (x, y), with sample weights as a last entry.
+
+    Args:
+        data: What Keras hands to a train step. Labels are dropped.
+        source: `"gaussian"`, `"data"`, or `"auto"`; see `UOTM`.
+        shapes: The networks' shapes.
+
+    Raises:
+        InputError: If the shapes do not fit the networks.
+    """
+    if isinstance(data, dict):
+        raise InputError(
+            f"batches are dictionaries with the keys {', '.join(map(str, data))}: accepted are "
+            "arrays y, or pairs of arrays (x, y)."
+        )
+    if not isinstance(data, (tuple, list)):
+        data = (data,)
+    first, second, weights = (*data, None, None)[:3]
+    if any(isinstance(part, (dict, list, tuple)) for part in (first, second)):
+        raise InputError(
+            "batches hold several arrays where one is expected: accepted are arrays y, or pairs "
+            "of arrays (x, y)."
+        )
+    if source != "gaussian" and second is not None:
+        given = tuple(first.shape[1:]), tuple(second.shape[1:])
+        if given == (shapes.source, shapes.data):
+            source_weight, real_weight = (
+                weights if isinstance(weights, (tuple, list)) else (None, weights)
+            )
+            return Batch(second, first, source_weight, real_weight)
+    if source == "data":
+        raise InputError(
+            "source='data' needs fit to be given pairs of batches (x, y) of shapes "
+            f"(B, *{shapes.source}) and (B, *{shapes.data})."
+        )
+    if tuple(first.shape[1:]) != shapes.data:
+        raise InputError(
+            f"batches of shape {tuple(first.shape)} do not fit the networks, which take "
+            f"(B, *{shapes.data})."
+        )
+    if isinstance(weights, (tuple, list)):
+        raise InputError(
+            "sample_weight is a pair, but x is drawn from N(0, I): give one weight per example."
+        )
+    return Batch(first, real_weight=weights)
+
+
+def check_fit(x: Any, y: Any, class_weight: Any, shapes: Shapes) -> None:
+    """Check what `fit` is given, before anything is trained.
+
+    Raises:
+        InputError: If an argument has no meaning here.
+    """
+    if class_weight is not None:
+        raise InputError(
+            "class_weight is not supported: give each example's weight as sample_weight."
+        )
+    if isinstance(x, dict) or (isinstance(x, (list, tuple)) and hasattr(x[0], "shape")):
+        raise InputError(
+            f"x is a {type(x).__name__} of arrays: accepted are one array of data, fit(y), or a "
+            "source and data, fit(x, y)."
+        )
+    if y is not None and _same(x, y):
+        raise InputError(
+            "x and y are the same array, which would transport the data to themselves: use "
+            "fit(y) to generate from noise."
+        )
+    for array in (x, y):
+        check_range(array, shapes.data)
+
+
+def _same(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    return arrays and x.shape == y.shape and np.may_share_memory(x, y)
+
+
+def check_range(data: Any, data_shape: tuple[int, ...], rows: int = 64) -> None:
+    """Warn if the first images are not in the generator's range, [−1, 1].
+
+    Args:
+        data: An array, or something that can be indexed for a batch (a `keras.utils.PyDataset`,
+            a `grain.MapDataset`). Anything else passes.
+        data_shape: Shape of one example; only images are checked.
+        rows: How many examples of an array are looked at. Defaults to 64.
+    """
+    if len(data_shape) != 3 or data is None:
+        return
+    if not hasattr(data, "shape"):
+        data = _first_batch(data)
+    if data is None or tuple(data.shape[1:]) != data_shape or not len(data):
+        return
+    head = np.asarray(data[:rows])
+    low, high = head.min(), head.max()
+    if head.dtype.kind in "ui" or high > 2.0 or (low >= 0.0 and high > 0.5):
+        warnings.warn(
+            f"images are {head.dtype} in [{low:g}, {high:g}]: the expected range is [-1, 1] "
+            "(uotm_keras.data.from_uint8 converts bytes).",
+            stacklevel=4,
+        )
+
+
+def _first_batch(data: Any) -> Any:
+    """Return the data of the first batch if that can be had without consuming it."""
+    if not hasattr(data, "__getitem__") or isinstance(data, (dict, str)):
+        return None
+    try:
+        batch = data[0]
+    except Exception:  # reported by `fit` itself
+        return None
+    while isinstance(batch, (tuple, list)) and batch:
+        batch = batch[0]
+    return batch if hasattr(batch, "shape") else None
+
+
+def as_batches(x: Any, batch_size: int | None, seed: int) -> tuple[Any, int | None]:
+    """Turn a `uotm_keras.data.Dataset` into batches that Keras accepts.
+
+    Returns:
+        The batches and the steps per epoch; `x` itself and `None` for anything else.
+    """
+    if not isinstance(x, Dataset):
+        return x, None
+    batches = Batches(x, batch_size or min(32, len(x)), seed)
+    return batches.stream(), batches.steps_per_epoch
