@@ -110,6 +110,7 @@ class TestNumbers:
 
     def test_what_is_no_number_is_left_out(self, run):
         text = '{"step": 1, "cost": NaN, "note": "x", "flag": true}\n{"step": 2, "cost": 3}\n'
+        text += '{"step": 3, "cost": 1' + 400 * "0" + "}\n"
         run.write()
         run.directory.metrics.write_text(text)
         assert run.page().data()["curves"] == {"cost": {"steps": [2], "values": [3.0]}}
@@ -164,7 +165,8 @@ class TestNumbers:
         [
          ([0.25, 1], ["0.4", "0.6", "0.8", "1"]),
          ([1e-5, 4e-5], ["1e−5", "2e−5", "3e−5", "4e−5"]),
-         ([-1, 1], ["−1", "−0.5", "0", "0.5", "1"]), ([0, 25000], ["0", "10k", "20k"]),
+         ([-1, 1], ["−1", "−0.5", "0", "0.5", "1"]),
+         ([0, 25000], ["0", "5k", "10k", "15k", "20k", "25k"]),
          ([0.01, 10], ["0.01", "0.1", "1", "10"]), ([5, 5], ["4.8", "4.9", "5", "5.1", "5.2"])],
     )  # fmt: skip
     def test_tick_labels(self, run, values, labels):

@@ -147,7 +147,7 @@ class TestLowestWeights:
         lower, higher = ranking.weights[known], ranking.weights[~known]
         auroc = (lower[:, None] < higher[None]).mean()
         text = describe_found(ranking, self.DATASET.outliers)
-        assert f"AUROC {auroc:.4f}" in text and f"the {known.sum()} lowest" in text
+        assert f"AUROC {auroc:.4f}" in text and f"the {known.sum()} lowest weights" in text
         assert f"{known[: known.sum()].mean():.1%}" in text
         assert describe_found(ranking, np.array([], int)) == ""
         assert describe_found(ranking, np.arange(500)) == ""

@@ -150,8 +150,11 @@ class _TickLabels(Formatter):
     """Short labels: 0.25, 2e−5, and 20k on an axis that reaches ten thousand."""
 
     def __call__(self, value: float, pos: int | None = None) -> str:
-        large = np.abs(self.locs).max(initial=abs(value)) >= 1e4 and abs(value) >= 1e3
-        return str(EngFormatter(sep="")(value)) if large else number(round(value, 12))
+        sizes = np.abs(self.locs)
+        if sizes.max(initial=0) >= 1e4 and abs(value) >= 1e3:
+            return str(EngFormatter(sep="")(value))
+        tiny = ((sizes > 1e-12) & (sizes < 1e-3)).any()
+        return number(value if abs(value) > 1e-12 else 0, 1 if tiny else 1e-3)
 
 
 @functools.cache
@@ -181,8 +184,8 @@ def _axes(x: Limits, y: Limits, x_label: str, integer: bool = False) -> Axes:
     axes = _shared_axes()
     for artist in (*axes.lines, *axes.patches):
         artist.remove()
-    for axis, limits, name, most in ((axes.xaxis, x, "x", 6), (axes.yaxis, y, "y", 5)):
-        axes.set(**{f"{name}scale": "log" if limits.log else "linear"})
+    for axis, limits, name, most in ((axes.xaxis, x, "x", 7), (axes.yaxis, y, "y", 6)):
+        axes.set(**{f"{name}scale": "log" if limits.log else "linear"})  # type: ignore[arg-type]
         if limits.log:
             axis.set_major_locator(LogLocator(numticks=most + 1))
             axis.set_minor_locator(NullLocator())
@@ -209,7 +212,7 @@ def _svg(
     """Return the figure as an `<svg>` element without styles, metadata and foreign ids."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
-        FigureCanvasSVG(axes.figure).print_svg(buffer, metadata={"Date": None})
+        FigureCanvasSVG(axes.get_figure(root=True)).print_svg(buffer, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     figure = next(element for element in root if element.get("id", "").startswith("figure"))
     clips = [element for element in root if element.find("*/{*}rect") is not None]

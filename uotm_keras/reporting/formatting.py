@@ -6,10 +6,15 @@ _NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
 
 
-def number(value: float) -> str:
-    """Format a number with four significant digits, or with all digits before the point."""
+def number(value: float, exponent_below: float = 1e-3) -> str:
+    """Format a number with four significant digits, or with all digits before the point.
+
+    Args:
+        value: The number.
+        exponent_below: The absolute value below which it has an exponent. Defaults to 1e-3.
+    """
     size = abs(value)
-    if size and (size < 1e-3 or size >= 1e7):
+    if size and (size < exponent_below or size >= 1e7):
         mantissa, _, exponent = f"{value:.3e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".")
         text = f"{mantissa}e{int(exponent)}"
@@ -29,7 +34,7 @@ def grouped(value: int) -> str:
 def duration(seconds: float) -> str:
     """Format a duration by its two largest units: 25 s, 3 min 56 s, 2 h 5 min, 4 d 1 h."""
     rest = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, size)
         if count or parts or unit == "s":

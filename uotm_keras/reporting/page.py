@@ -90,7 +90,7 @@ def write_page(
         texts={name: flag_value(value, unset.get(name, "none")) for name, value in flags.items()},
         changed=[name for name in flags if name in defaults and defaults[name] != flags[name]],
         columns=list(curves), lines=len(lines),
-        rows=[lines[i] for i in run_files.evenly(len(lines), _TABLE_ROWS)],
+        rows=_rows(lines),
         drawn=max((len(curve.steps) for curve in curves.values()), default=0),
         data=_data(step, len(lines), curves), **samples,
     )  # fmt: skip
@@ -247,6 +247,12 @@ def _lowest(lowest: LowestWeights) -> dict[str, Any]:
         "result": lowest, "drawings": drawings,
         "median": float(np.median(lowest.weights)), "any_known": bool(known.any()),
     }  # fmt: skip
+
+
+def _rows(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines of the table, without values that are not numbers."""
+    chosen = [lines[i] for i in run_files.evenly(len(lines), _TABLE_ROWS)]
+    return [{k: v for k, v in line.items() if run_files.is_number(v)} for line in chosen]
 
 
 def _data(step: int, lines: int, curves: Mapping[str, run_files.Curve]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     found = {}
     for name in names:
-        points = [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
+        points = [(line["step"], line[name]) for line in lines if is_number(line.get(name))]
         if points:
             steps, values = (
                 np.array([s for s, _ in points]),
@@ -52,9 +53,11 @@ def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:
     return found
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of the log is a finite number."""
+    # JSON has no bounds, but an axis is drawn in float64.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value))
+    return number and abs(value) <= sys.float_info.max
 
 
 def thinned(values: np.ndarray, limit: int) -> np.ndarray:
