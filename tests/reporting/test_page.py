@@ -6,11 +6,13 @@ import json
 import re
 from datetime import UTC, datetime
 
+import matplotlib
 import numpy as np
 import pytest
 from run_pages import FLAGS, Page, Run, Weigher, log
 
 from uotm_keras.data.dataset import ArrayDataset, PointDataset
+from uotm_keras.reporting import figures
 from uotm_keras.reporting.charts import value_limits
 from uotm_keras.reporting.formatting import duration, grouped, number
 from uotm_keras.reporting.lowest_weights import find_lowest_weights
@@ -167,13 +169,26 @@ class TestNumbers:
          ([1e-5, 4e-5], ["1e−5", "2e−5", "3e−5", "4e−5"]),
          ([-1, 1], ["−1", "−0.5", "0", "0.5", "1"]),
          ([0, 25000], ["0", "5k", "10k", "15k", "20k", "25k"]),
-         ([0.01, 10], ["0.01", "0.1", "1", "10"]), ([5, 5], ["4.8", "4.9", "5", "5.1", "5.2"])],
+         ([0.01, 10], ["0.01", "0.1", "1", "10"]), ([5, 5], ["4.8", "4.9", "5", "5.1", "5.2"]),
+         ([1, 1.0004], ["1", "1.0001", "1.0002", "1.0003", "1.0004"]),
+         ([0, 4e-15], ["0", "1e−15", "2e−15", "3e−15", "4e−15"]),
+         ([-9e299, 9e299], ["−1e300", "−5e299", "0", "5e299", "1e300"])],
     )  # fmt: skip
     def test_tick_labels(self, run, values, labels):
         page = run.write([{"step": i, "cost": float(v)} for i, v in enumerate(values, 1)]).page()
         texts = [text["text"] for text in page.all("text")]
         vertical = texts[texts.index("training step") + 1 :]
         assert vertical == labels
+
+    def test_the_users_matplotlib_style_does_not_matter(self, run):
+        run.write(log(3))
+        now = datetime(2026, 5, 6, tzinfo=UTC)
+        style = {"text.usetex": True, "axes.grid": True, "lines.marker": "x", "xtick.top": True}
+        plain = run.page(now=now).text
+        figures._shared_axes.cache_clear()
+        with matplotlib.rc_context(style):
+            assert run.page(now=now).text == plain
+            assert matplotlib.rcParams["lines.marker"] == "x"
 
     def test_limits_of_equal_values(self):
         for value in (0.0, 5.0, -3.0):

@@ -5,9 +5,11 @@ that a figure follows the dark mode and the print mode of the page, and the page
 security policy, which forbids inline styles, holds.
 """
 
+import contextlib
 import functools
 import io
 import re
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import matplotlib
@@ -33,6 +35,15 @@ _DOTS = 1500  # Points of a scatter plot, without the marked ones.
 _CLASS = "class:"  # Prefix of our gids, which become classes; matplotlib's own are dropped.
 
 
+@contextlib.contextmanager
+def _default_style() -> Iterator[None]:
+    """Set matplotlib's default parameters, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@_default_style()
 def draw_curves(chart: Chart, last_step: int, key: str) -> Markup:
     """Draw a chart over the training steps.
 
@@ -70,6 +81,7 @@ def draw_curves(chart: Chart, last_step: int, key: str) -> Markup:
     })  # fmt: skip
 
 
+@_default_style()
 def draw_weights(weights: np.ndarray, known: np.ndarray, key: str) -> Markup:
     """Draw a histogram of weights, in which known outliers have a color of their own.
 
@@ -104,6 +116,7 @@ def draw_weights(weights: np.ndarray, known: np.ndarray, key: str) -> Markup:
     return _svg(axes, key, "Weights", summary)
 
 
+@_default_style()
 def draw_points(points: np.ndarray, weights: np.ndarray, lowest: int, key: str) -> Markup:
     """Draw a scatter plot of data points that marks those with the lowest weights.
 
@@ -151,10 +164,14 @@ class _TickLabels(Formatter):
 
     def __call__(self, value: float, pos: int | None = None) -> str:
         sizes = np.abs(self.locs)
-        if sizes.max(initial=0) >= 1e4 and abs(value) >= 1e3:
+        largest = sizes.max(initial=0)
+        if abs(value) <= 1e-9 * largest:  # Zero, but for rounding.
+            return "0"
+        if 1e4 <= largest < 1e15 and abs(value) >= 1e3:
             return str(EngFormatter(sep="")(value))
-        tiny = ((sizes > 1e-12) & (sizes < 1e-3)).any()
-        return number(value if abs(value) > 1e-12 else 0, 1 if tiny else 1e-3)
+        if largest >= 1e15 or ((sizes > 1e-9 * largest) & (sizes < 1e-3)).any():
+            return number(value, exponent_below=1)
+        return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
 
 
 @functools.cache
@@ -211,8 +228,8 @@ def _svg(
 ) -> Markup:
     """Return the figure as an `<svg>` element without styles, metadata and foreign ids."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
-        FigureCanvasSVG(axes.get_figure(root=True)).print_svg(buffer, metadata={"Date": None})
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": key}
+    FigureCanvasSVG(axes.get_figure(root=True)).print_svg(buffer, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     figure = next(element for element in root if element.get("id", "").startswith("figure"))
     clips = [element for element in root if element.find("*/{*}rect") is not None]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,10 +53,10 @@ def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value of the log is a finite number."""
-    # JSON has no bounds, but an axis is drawn in float64.
+    """Return whether a value of the log is a number that can be drawn."""
+    # The difference of two values must be finite too.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max
+    return number and abs(value) < 1e300
 
 
 def thinned(values: np.ndarray, limit: int) -> np.ndarray:
