@@ -98,16 +98,16 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     assert np.abs(difference).max() <= 1
 
     assert export.main([f"--run_dir={image_run}", f"--out={folder}"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert export.main([f"--run_dir={image_run}", f"--out={folder}", "--overwrite=on"]) == 0
 
     metadata = folder / "uotm_keras.json"
     whole = json.loads(metadata.read_text())
     for change, words in (
         ({"gaussian_source": False}, "transports a data set"),
-        ({"source_shape": "abc"}, "is no export"),
-        ({"source_shape": [4, 4, 1]}, "does not take what its uotm_keras.json says"),
-        ({"latent_dim": None}, "does not take what its uotm_keras.json says"),
+        ({"source_shape": "abc"}, "is not an export"),
+        ({"source_shape": [4, 4, 1]}, "does not accept the inputs that its uotm_keras.json"),
+        ({"latent_dim": None}, "does not accept the inputs that its uotm_keras.json"),
     ):
         metadata.write_text(json.dumps({**whole, **change}))
         capsys.readouterr()
@@ -129,7 +129,7 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     [
         ([], "--run_dir, --exported and --preset"),
         (["--run_dir=RUN", "--exported=x"], "--run_dir, --exported and --preset"),
-        (["--exported=nowhere"], "nowhere is no export"),
+        (["--exported=nowhere"], "nowhere is not an export"),
         (["--exported=x", "--weights=raw"], "--weights is of a run: it needs --run_dir"),
         (["--run_dir=nowhere"], "holds no run"),
         (["--run_dir=RUN", "--seeds=3-1"], "3-1 must rise"),
@@ -263,4 +263,4 @@ def test_training_may_end_with_an_export(tiny, capsys, monkeypatch):
 
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     assert tiny.train(max_steps=8, export="onnx") == 2
-    assert "needs tensorflow, which lacks" in capsys.readouterr().err
+    assert "requires tensorflow, which is not installed" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_words(shown):
     text = (shown.folder / "report.html").read_text()
     assert "UOTM on digits" in text and "mnist5k:0.05" in text
     assert [int(step) for step in re.findall('data-step="(.*?)"', text)] == [4, 8, 12]
-    assert "All 1887 examples were weighed" in text and "among the 90 that were mixed in" in text
+    assert "All 1887 examples were weighed" in text and "the 90 known outliers" in text
     assert "of 30 samples of the averaged generator" in text and "without the outliers" in text
     changed = text[text.index("differ from their defaults") : text.index("<details")]
     assert "--width=8<" in changed and "--beta_1" not in changed and "--seed" not in changed
@@ -68,7 +68,7 @@ def test_outliers_are_those_of_the_checkpoint(shown):
     lowest = [source.path_of(i) for i in weights.argsort()[:24]]
     # Sums in batches of another size may differ in their last digits.
     assert len(named) == 24 and len(set(named) & set(lowest)) >= 22
-    low = float(re.search(r"weighed;\s+lowest ([\d.]+),", text)[1])
+    low = float(re.search(r"weighed:\s+lowest ([\d.]+),", text)[1])
     assert low == pytest.approx(weights.min(), rel=1e-3)
 
 

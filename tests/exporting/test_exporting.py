@@ -1,4 +1,4 @@
-"""Exports: run by processes that have TensorFlow alone, or ONNX Runtime alone."""
+"""Exports: run by processes that have only TensorFlow or only ONNX Runtime."""
 
 import json
 
@@ -164,7 +164,7 @@ def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
         tmp_path / "exported",
         format,
         metadata={
-            "data_set": "folder:a|b\nc",
+            "data_set": "folder:/home/ann/a|b\nc",
             "flags": {"tau": 0.001, "augment": None, "levels": [1, 2]},
             "scores": {"FID": {"value": 12.345678, "samples": 100, "reference": "x|y"}},
         },
@@ -172,7 +172,7 @@ def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
     card = (folder / "model_card.md").read_text()
     _, head, text = card.split("---\n", 2)
     head = yaml.safe_load(head)
-    assert head["datasets"] == ["folder:a|b\nc"] and head["metrics"] == ["FID"]
+    assert head["datasets"] == ["folder:a|b c"] and head["metrics"] == ["FID"]
     assert head["pipeline_tag"] == "unconditional-image-generation"
     assert "| FID | 12.35 | 100 | x\\|y |" in text and "| `--levels` | 1,2 |" in text
     program = text.split("```python\n")[1].split("```")[0].replace("FOLDER", str(folder))
@@ -184,18 +184,75 @@ def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
     assert (folder / "samples.png").stat().st_size > 100
 
 
-def test_what_is_there_is_kept(tmp_path, monkeypatch):
+EVIL = "`` </td><img src=x onerror=alert(1)> [a](http://e) | www.e.com \u202e \udcff # _b_ ```"
+
+
+def test_a_card_is_not_injected_into(tmp_path):
+    """No name of a user or a file becomes HTML, a link, another cell or another YAML entry."""
+    from markdown_it import MarkdownIt
+
+    metadata = {
+        "data_set": EVIL, "flags": {"tau": 0.1, EVIL: EVIL, "list": [EVIL]}, "device": EVIL,
+        "versions": {EVIL: EVIL}, "git_commit": EVIL, "seconds": 1.0,
+        "scores": {EVIL: {"value": 1.0, "samples": EVIL, "reference": EVIL, "network": EVIL}},
+    }  # fmt: skip
+    folder = make_small().export(tmp_path / "exported", "onnx", metadata=metadata)
+    _, head, text = (folder / "model_card.md").read_text(encoding="utf-8").split("---\n", 2)
+    head = yaml.safe_load(head)
+    assert head.keys() == {"library_name", "tags", "pipeline_tag", "datasets", "metrics"}
+    assert len(head["datasets"]) == len(head["metrics"]) == 1
+    assert head["metrics"][0].startswith("`` </td><img src=x")
+    tokens = MarkdownIt("gfm-like", {"html": True, "linkify": False}).parse(text)
+    flat = [t for token in tokens for t in (token, *(token.children or []))]
+    assert not [t for t in flat if t.type.startswith("html") or t.type in ("link_open", "em_open")]
+    assert [t.attrs["src"] for t in flat if t.type == "image"] == ["samples.png"]
+    rows = [t for t in flat if t.type == "tr_open"]
+    cells = [t for t in flat if t.type in ("td_open", "th_open")]
+    # Three tensors, three flags, one score, each table with its header.
+    assert len(rows) == 4 + 4 + 2 and len(cells) == 4 * 3 + 4 * 2 + 2 * 4
+    assert "onerror" in text and "\u202e" not in text
+    assert "http\\://" in text and "www\\.e" in text  # not linked by GitHub either
+
+
+def test_no_local_path_is_published(tmp_path):
+    metadata = {
+        "data_set": "folder:/home/ann/secret/cats/",
+        "flags": {
+            "run_dir": "/home/ann/runs/cats", "data_dir": "~/secret", "batch_size": 4,
+            "source_dataset": "npz:C:\\Users\\ann\\secret\\x.npz", "augment": ["/secret/a:b/c"],
+            "generator": "resmlp",
+        },
+        "scores": {"FID": {"value": 1.0, "samples": 2, "reference": "/secret/stats.npz",
+                           "weights": "../secret/w.pth"}},
+    }  # fmt: skip
+    folder = make_small().export(tmp_path / "secret" / "exported", "onnx", metadata=metadata)
+    description = json.loads((folder / "uotm_keras.json").read_text())
+    assert description["data_set"] == "folder:cats"
+    assert description["flags"] == {
+        "run_dir": "cats", "data_dir": "secret", "batch_size": 4, "source_dataset": "npz:x.npz",
+        "augment": ["c"], "generator": "resmlp",
+    }  # fmt: skip
+    assert description["scores"]["FID"]["reference"] == "stats.npz"
+    card = (folder / "model_card.md").read_text()
+    assert "`folder:cats`" in card and "| `--run_dir` | cats |" in card and "w.pth" in card
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        for private in (b"/home/ann", b"Users", b"/secret", str(tmp_path).encode()):
+            assert private not in content, file.name
+
+
+def test_an_existing_folder_is_kept(tmp_path, monkeypatch):
     model = make_small()
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("mine")
-    with pytest.raises(uk.InputError, match="is there already"):
+    with pytest.raises(uk.InputError, match="already exists"):
         model.export(kept)
-    with pytest.raises(uk.InputError, match="is no export"):
+    with pytest.raises(uk.InputError, match="is not an export"):
         model.export(kept, overwrite=True)
     with pytest.raises(uk.InputError, match="unknown format 'onxx'.*onnx"):
         model.export(tmp_path / "new", format="onxx")
-    with pytest.raises(uk.InputError, match="give a folder's name"):
+    with pytest.raises(uk.InputError, match="give the name of a folder"):
         model.export(tmp_path / "new.onnx", format="onnx")
 
     from uotm_keras import exporting
@@ -234,6 +291,8 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
     monkeypatch.setattr(
         exporting, "find_spec", lambda name: None if name == missing else find_spec(name)
     )
-    with pytest.raises(uk.InputError, match=f"needs {missing}, which lacks here: pip install"):
+    with pytest.raises(
+        uk.InputError, match=f"requires {missing}, which is not installed; run pip install"
+    ):
         make_small().export(tmp_path / "exported", format="onnx")
     assert not any(tmp_path.iterdir())

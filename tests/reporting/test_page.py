@@ -6,18 +6,31 @@ import json
 import re
 from datetime import UTC, datetime
 
+import matplotlib
 import numpy as np
 import pytest
 from run_pages import FLAGS, Page, Run, Weigher, log
 
 from uotm_keras.data.dataset import ArrayDataset, PointDataset
-from uotm_keras.reporting import run_files as report_data
-from uotm_keras.reporting.axes import Scale, grouped, number, value_scale
-from uotm_keras.reporting.lowest_weights import find_outliers
-from uotm_keras.reporting.page import duration
+from uotm_keras.reporting import figures
+from uotm_keras.reporting.charts import value_limits
+from uotm_keras.reporting.formatting import duration, grouped, number
+from uotm_keras.reporting.lowest_weights import find_lowest_weights
+from uotm_keras.reporting.run_files import thinned
 from uotm_keras.utils.errors import InputError
 
 EVIL = "</script><img src=x onerror=alert(1)><svg onload=alert(2)>'\"&"
+
+
+def is_line(element) -> bool:
+    tag, attributes, _ = element
+    return tag == "g" and attributes.get("class", "").startswith("line line-")
+
+
+def vertices(path: str) -> np.ndarray:
+    """The (x, y) vertices of an SVG path of straight lines."""
+    assert set(re.findall("[A-Za-z]", path)) <= {"M", "L", "z"}
+    return np.array(re.sub("[A-Za-z]", " ", path).split(), float).reshape(-1, 2)
 
 
 def drawn(page: Page, column: str) -> np.ndarray:
@@ -27,8 +40,8 @@ def drawn(page: Page, column: str) -> np.ndarray:
         if tag == "svg" and a.get("data-lines", "").split(" ")[0] == column
     )  # fmt: skip
     svg = page.elements[position][1]
-    line = next(a for tag, a, _ in page.elements[position:] if tag == "polyline")
-    points = np.array([point.split(",") for point in line["points"].split()], float)
+    line = next(i for i, e in enumerate(page.elements) if i > position and is_line(e))
+    points = vertices(page.elements[line + 1][1]["d"])
     ends = []
     for axis in ("data-x", "data-y"):
         lower, upper, start, stop = map(float, svg[axis].split())
@@ -80,13 +93,14 @@ class TestNumbers:
         by_step = {line["step"]: line["cost"] for line in lines}
         assert all(by_step[s] == v for s, v in zip(curve["steps"], curve["values"], strict=True))
         assert {99.0, -99.0} <= set(curve["values"])
-        assert "the lowest and the highest of each stretch" in page.text
-        assert len(page.all("polyline")[0]["points"].split()) <= 1000
+        assert "keeping the minimum and the maximum of each interval" in page.text
+        for path in page.all("path"):
+            assert len(path["d"].split()) <= 2 * 1000 + 1
 
     @pytest.mark.parametrize("n", [1, 2, 3, 9, 10, 11, 100, 1001])
     def test_thinned(self, n):
         values = np.random.default_rng(n).standard_normal(n)
-        kept = report_data.thinned(values, 10)
+        kept = thinned(values, 10)
         assert len(kept) <= max(10, 1) and (np.diff(kept) > 0).all()
         assert kept[0] == 0 and kept[-1] == n - 1
         assert values[kept].min() == values.min() and values[kept].max() == values.max()
@@ -94,10 +108,11 @@ class TestNumbers:
     def test_points_far_out_are_counted(self, run):
         lines = [{"step": s, "potential_loss": float(np.sin(s))} for s in range(1, 101)]
         lines[0]["potential_loss"], lines[1]["potential_loss"] = -500.0, 900.0
-        assert "2 points lie outside the axis" in run.write(lines).page().text
+        assert "2 points outside the axis" in run.write(lines).page().text
 
     def test_what_is_no_number_is_left_out(self, run):
         text = '{"step": 1, "cost": NaN, "note": "x", "flag": true}\n{"step": 2, "cost": 3}\n'
+        text += '{"step": 3, "cost": 1' + 400 * "0" + "}\n"
         run.write()
         run.directory.metrics.write_text(text)
         assert run.page().data()["curves"] == {"cost": {"steps": [2], "values": [3.0]}}
@@ -124,8 +139,8 @@ class TestNumbers:
     def test_a_deviation_is_a_band(self, run):
         lines = [{"step": s, "kid": 0.5, "kid_std": 0.25} for s in (10, 20)]
         page = run.write(lines).page()
-        (band,) = page.all("polygon")
-        ys = [float(point.split(",")[1]) for point in band["points"].split()]
+        (band,) = [i for i, e in enumerate(page.elements) if e[1].get("class") == "band line-0"]
+        ys = vertices(page.elements[band + 1][1]["d"])[:4, 1]
         (svg,) = [s for s in page.all("svg") if s.get("data-lines") == "kid"]
         lower, upper, start, stop = map(float, svg["data-y"].split())
         back = [lower + (y - start) / (stop - start) * (upper - lower) for y in ys]
@@ -147,19 +162,38 @@ class TestNumbers:
         seconds = (4.4, 236, 7500, 4 * 86400 + 3700)
         assert [duration(s) for s in seconds] == ["4 s", "3 min 56 s", "2 h 5 min", "4 d 1 h"]
 
-    @pytest.mark.parametrize("ends", [(0, 1), (-3.7, 12.1), (0.0021, 0.0049), (970, 984), (0, 1e6)])
-    def test_ticks_are_round_and_inside(self, ends):
-        ticks = Scale(*ends, 0, 100).ticks()
-        assert 3 <= len(ticks) <= 7 and ends[0] <= ticks[0] and ticks[-1] <= ends[1]
-        step = np.diff(ticks)
-        np.testing.assert_allclose(step, step[0])
-        digits = f"{step[0]:.10e}".split("e")[0].rstrip("0").rstrip(".")
-        assert digits in ("1", "2", "2.5", "5")
+    @pytest.mark.parametrize(
+        "values, labels",
+        [
+         ([0.25, 1], ["0.4", "0.6", "0.8", "1"]),
+         ([1e-5, 4e-5], ["1e−5", "2e−5", "3e−5", "4e−5"]),
+         ([-1, 1], ["−1", "−0.5", "0", "0.5", "1"]),
+         ([0, 25000], ["0", "5k", "10k", "15k", "20k", "25k"]),
+         ([0.01, 10], ["0.01", "0.1", "1", "10"]), ([5, 5], ["4.8", "4.9", "5", "5.1", "5.2"]),
+         ([1, 1.0004], ["1", "1.0001", "1.0002", "1.0003", "1.0004"]),
+         ([0, 4e-15], ["0", "1e−15", "2e−15", "3e−15", "4e−15"]),
+         ([-9e299, 9e299], ["−1e300", "−5e299", "0", "5e299", "1e300"])],
+    )  # fmt: skip
+    def test_tick_labels(self, run, values, labels):
+        page = run.write([{"step": i, "cost": float(v)} for i, v in enumerate(values, 1)]).page()
+        texts = [text["text"] for text in page.all("text")]
+        vertical = texts[texts.index("training step") + 1 :]
+        assert vertical == labels
 
-    def test_scale_of_equal_values(self):
+    def test_the_users_matplotlib_style_does_not_matter(self, run):
+        run.write(log(3))
+        now = datetime(2026, 5, 6, tzinfo=UTC)
+        style = {"text.usetex": True, "axes.grid": True, "lines.marker": "x", "xtick.top": True}
+        plain = run.page(now=now).text
+        figures._shared_axes.cache_clear()
+        with matplotlib.rc_context(style):
+            assert run.page(now=now).text == plain
+            assert matplotlib.rcParams["lines.marker"] == "x"
+
+    def test_limits_of_equal_values(self):
         for value in (0.0, 5.0, -3.0):
-            scale = value_scale(np.full(3, value), 100, 0)
-            assert scale.lower <= value <= scale.upper and scale.lower < scale.upper
+            limits = value_limits(np.full(3, value))
+            assert limits.lower <= value <= limits.upper and limits.lower < limits.upper
 
 
 class TestSafety:
@@ -177,9 +211,9 @@ class TestSafety:
             line["digits"] = 1.0
         run.directory.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
         source = ArrayDataset(np.arange(256, dtype="uint8").reshape(4, 8, 8, 1), EVIL)
-        found = find_outliers(Weigher(), source, 2, 2)
+        found = find_lowest_weights(Weigher(), source, 2, 2)
         return run.page(
-            defaults={"augment": None}, facts={EVIL: EVIL}, protocol=[EVIL], outliers=found
+            defaults={"augment": None}, facts={EVIL: EVIL}, protocol=[EVIL], lowest_weights=found
         )
 
     def test_nothing_is_injected(self, page):
@@ -206,6 +240,7 @@ class TestSafety:
         for _, attributes, _ in page.elements:
             for name in ("src", "href", "srcset", "action", "data", "poster"):
                 assert attributes.get(name, "#").startswith(("#", "data:"))
+        assert not any("style" in attributes for _, attributes, _ in page.elements)
         (style,) = page.all("style")
         assert "url(" not in style["text"] and "@import" not in style["text"]
         assert not re.search(r"fetch|XMLHttp|import\(|eval", page.all("script")[-1]["text"])
@@ -229,7 +264,7 @@ class TestWords:
         ).page(step=250, now=datetime(2026, 5, 6, 7, 8, tzinfo=UTC))  # fmt: skip
         values = [dd["text"] for dd in page.all("dd")]
         for value in ("digits", "8 × 8 × 1", "jax", "CPU (x)", "keras 3.15", "Gaussian noise",
-                      "0123456789ab, with changes", "2026-01-02 03:04:05 UTC",
+                      "0123456789ab, with local changes", "2026-01-02 03:04:05 UTC",
                       "16\u202f000 in 250 steps"):  # fmt: skip
             assert value in values
         assert "Step 250 of 900" in page.all("label")[0]["text"]
@@ -251,16 +286,23 @@ class TestWords:
         run.directory.config.write_text(json.dumps(config))
         page = run.page(defaults=FLAGS)
         assert page.data() == {"step": 0, "lines": 0, "curves": {}}
-        assert "There is no picture of samples yet" in page.text and not page.all("img")
+        assert "There are no samples yet" in page.text and not page.all("img")
 
     def test_no_run(self, run):
         with pytest.raises(InputError, match="config.json"):
             run.page()
         assert not run.directory.path.exists()
 
+    def test_a_page_is_rewritten_from_the_files_alone(self, run):
+        run.write(log(5), [100, 200])
+        now = datetime(2026, 5, 6, tzinfo=UTC)
+        first = run.page(now=now).text
+        run.directory.page.unlink()
+        assert run.page(now=now).text == first
+
     def test_for_those_who_do_not_see(self, run):
         page = run.write(log(9), [100, 200, 300]).page(
-            outliers=find_outliers(Weigher(), PointDataset(np.eye(30), "points"), 1, 30)
+            lowest_weights=find_lowest_weights(Weigher(), PointDataset(np.eye(30), "points"), 1, 30)
         )
         assert page.all("html")[0]["lang"] == "en" and len(page.all("h1")) == 1
         assert all(image["alt"] for image in page.all("img"))
@@ -275,4 +317,5 @@ class TestWords:
         assert (np.diff(levels) <= 1).all()
         (cost,) = [s for s in page.all("svg") if s.get("data-lines") == "cost"]
         values = page.data()["curves"]["cost"]["values"]
-        assert f"lowest {number(min(values))}" in cost["aria-label"]
+        assert cost["aria-label"] == "Transport cost" and cost["role"] == "img"
+        assert any(f"lowest {number(min(values))}" in desc["text"] for desc in page.all("desc"))

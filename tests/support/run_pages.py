@@ -68,8 +68,8 @@ class Run:
             self.picture(f"step_{step:06d}.png", step % 256)
         return self
 
-    def picture(self, name: str, grey: int) -> None:
-        Image.new("L", (4, 3), grey).save(self.directory.samples / name)
+    def picture(self, name: str, gray: int) -> None:
+        Image.new("L", (4, 3), gray).save(self.directory.samples / name)
 
     def page(self, **options) -> Page:
         path = write_page(self.directory, **options)

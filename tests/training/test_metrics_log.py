@@ -1,10 +1,10 @@
-"""The log: appended to, never shortened by more than a torn line, no step twice."""
+"""The metrics log: append-only but for an incomplete last line, and no step twice."""
 
 import json
 
 import pytest
 
-from uotm_keras.training.metrics_log import MetricsLog
+from uotm_keras.training.metrics_log import MetricsLog, read_log
 from uotm_keras.utils.errors import InputError
 
 
@@ -29,7 +29,7 @@ def test_no_step_twice(tmp_path):
 
 
 @pytest.mark.parametrize("torn", ["{", '{"step": 30', '{"step": 30, "cost": 1.0}'])
-def test_a_torn_line_is_repaired(tmp_path, torn):
+def test_an_incomplete_line_is_removed(tmp_path, torn):
     write(tmp_path, 10, 20)
     path = tmp_path / "metrics.jsonl"
     whole = path.read_text()
@@ -39,7 +39,7 @@ def test_a_torn_line_is_repaired(tmp_path, torn):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20, 30]
 
 
-def test_seconds_go_on_from_the_checkpoint(tmp_path):
+def test_seconds_continue_from_the_checkpoint(tmp_path):
     write(tmp_path, 10, 20, 30)
     for start, seconds in ((0, 0.0), (25, 20.0), (30, 30.0)):
         log = log_of(tmp_path, start)
@@ -47,12 +47,22 @@ def test_seconds_go_on_from_the_checkpoint(tmp_path):
         assert log.seconds == seconds
 
 
-def test_a_spoilt_log_is_named_and_left_alone(tmp_path):
+def test_a_damaged_log_is_named_and_not_changed(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(InputError, match="line 2"):
         log_of(tmp_path)
     assert path.read_text() == '{"step": 1}\nnonsense\n{"step": 2}\n'
+
+
+@pytest.mark.parametrize(
+    "step", ["1.5", '"7"', "true", "null", "-1", "1e3", "9" * 30, "[" * 100_000]
+)
+def test_only_integer_steps_are_read(tmp_path, step):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": ' + step + "}\n")
+    with pytest.raises(InputError, match="line 2 is not a JSON object with an integer step"):
+        read_log(path)
 
 
 def test_tensorboard_needs_no_tensorflow(tmp_path):

@@ -8,11 +8,11 @@ from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.pictures import image_grid, save_picture
 
 
-def test_images_stand_in_rows():
+def test_a_grid_is_filled_row_by_row():
     images = np.linspace(-1, 1, 5)[:, None, None, None] * np.ones((1, 2, 3, 1), "float32")
     grid = image_grid(images, 3)
     assert grid.shape == (4, 9, 1) and grid.dtype == np.uint8
-    # −1 … 1 onto 0 … 255, row by row, the empty place black.
+    # [−1, 1] becomes [0, 255]; the empty place is black.
     assert grid[0, ::3, 0].tolist() == [0, 64, 128]
     assert grid[2, ::3, 0].tolist() == [191, 255, 0]
 
@@ -37,7 +37,7 @@ def test_points(tmp_path, dimension):
         assert np.asarray(image.convert("L")).std() > 1
 
 
-def test_other_shapes_have_no_picture(tmp_path):
-    with pytest.raises(InputError, match="no picture"):
+def test_other_shapes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be drawn"):
         save_picture(np.zeros((3, 8, 8, 2)), tmp_path / "a.png", 8)
     assert not list(tmp_path.iterdir())

@@ -54,7 +54,7 @@ def _write(flags: dict) -> int:
             outliers = f"They could not be found here: {error}"
             print(f"without outliers: {' '.join(str(error).split())}")
     page = write_page(
-        directory, step=step, facts=facts, outliers=outliers,
+        directory, step=step, facts=facts, lowest_weights=outliers,
         protocol=describe_protocol(run_flags), **_about_flags(),
     )  # fmt: skip
     print(f"  page  {page}")
@@ -63,13 +63,13 @@ def _write(flags: dict) -> int:
 
 def _outliers(model, data, step: int, flags: Mapping, examples: int):
     """The page's `Outliers`, or a sentence why there are none."""
-    from uotm_keras.reporting.lowest_weights import find_outliers
+    from uotm_keras.reporting.lowest_weights import find_lowest_weights
 
     if flags["target_divergence"] == "balanced":
         return "With --target_divergence=balanced every example has the weight 1: there are none."
     # In batches as in training, for potentials with minibatch statistics.
     batch_size = min(flags["batch_size"], len(data.target))
-    return find_outliers(model, data.target, step, batch_size, examples)
+    return find_lowest_weights(model, data.target, step, batch_size, examples)
 
 
 def page_writer(flags: Mapping, data, directory) -> Callable[[object, int], None]:
@@ -94,7 +94,7 @@ def page_writer(flags: Mapping, data, directory) -> Callable[[object, int], None
         try:
             write_page(
                 directory, step=step, facts=_network_facts(model),
-                outliers=_outliers(model, data, step, flags, EXAMPLES),
+                lowest_weights=_outliers(model, data, step, flags, EXAMPLES),
                 protocol=describe_protocol(flags), pictures=pictures, **_about_flags(),
             )  # fmt: skip
         except Exception as error:
@@ -117,7 +117,7 @@ def _about_flags() -> dict:
 
 
 def _network_facts(model) -> dict[str, str]:
-    from uotm_keras.reporting.axes import grouped
+    from uotm_keras.reporting.formatting import grouped
 
     return {
         f"{name}'s parameters": grouped(getattr(model, name).count_params())

@@ -1,20 +1,21 @@
-"""A trained generator for programs that do not have this library.
+"""Export a trained generator for programs without this library.
 
-`export` writes a folder: a TensorFlow SavedModel or an ONNX graph, `uotm_keras.json` (what
-was exported), `model_card.md` and, of images, `samples.png`. Tensors are float32, images
-(and points) in the network's range, [−1, 1] for images, channels last; any batch size.
+`export` writes a folder with a TensorFlow SavedModel or an ONNX graph, `uotm_keras.json` (what
+was exported), `model_card.md` and, for images, `samples.png`. Tensors are float32 with any
+batch size; images are channels-last in [−1, 1], points are in their own units.
 
-SavedModel (`format="savedmodel"`), of which the signatures are
-- `serve(source, latent)`: source (B, *source_shape), latent (B, latent_dim); T(x, z) as
-  `output_0`, (B, *data_shape). Without a latent, `serve(source)`;
-- `sample(n, seed)`: two int32 scalars; n samples as `output_0`. Sample i depends on `seed`
-  and i alone. Absent where the model transports a data set;
-- `serving_default`: `serve`.
+The SavedModel (`format="savedmodel"`) has the signatures
 
-ONNX (`format="onnx"`): inputs `source` and `latent`, output `output_0`, as those of `serve`.
-It draws no noise of its own: ONNX has no generator that starts from a given state.
+- `serve(source, latent)`: takes (B, *source_shape) and (B, latent_dim) and returns T(x, z) as
+  `output_0`, (B, *data_shape). It is `serve(source)` if the generator has no latent input.
+- `sample(n, seed)`: takes two int32 scalars and returns n samples as `output_0`. Sample i
+  depends only on `seed` and i. A model whose source is a dataset lacks this signature.
+- `serving_default`: the same as `serve`.
 
-Both are written by TensorFlow, on the JAX and torch backends in a process of its own.
+The ONNX graph (`format="onnx"`) has the inputs and the output of `serve`. It cannot draw noise,
+because ONNX has no random number generator with an explicit state.
+
+TensorFlow writes both; on the JAX and torch backends this happens in a subprocess.
 """
 
 import json
@@ -25,11 +26,14 @@ import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from uotm_keras import backend
 from uotm_keras.exporting.model_card import model_card
+from uotm_keras.exporting.published import without_local_paths
 from uotm_keras.exporting.served import METADATA, ServedGenerator, load_exported
 from uotm_keras.utils.errors import InputError, unknown_name
 from uotm_keras.utils.files import atomic_folder
@@ -38,6 +42,7 @@ from uotm_keras.version import __version__
 __all__ = [
     "FORMATS",
     "METADATA",
+    "ExportableModel",
     "ServedGenerator",
     "export",
     "load_exported",
@@ -48,42 +53,78 @@ FORMATS = ("savedmodel", "onnx")
 _PICTURED = 16
 
 
+class ExportableModel(Protocol):
+    """What `export` needs of a model; a `UOTM` has it.
+
+    Attributes:
+        ema_generator: The averaged generator, a built Keras model.
+        source: "gaussian", "data" or another name of the source.
+        source_shape: The shape of x, without the batch dimension.
+        latent_dim: The dimension of z, or None.
+        data_shape: The shape of a sample.
+        ema_decay: The decay rate of the average.
+        step: The number of training steps so far.
+    """
+
+    ema_generator: keras.Model
+    source: str
+    source_shape: tuple[int, ...]
+    latent_dim: int | None
+    data_shape: tuple[int, ...]
+    ema_decay: float
+
+    @property
+    def step(self) -> keras.Variable: ...
+
+    def generate(self, n: int, seed: int | None = None, *, batch_size: int = ...) -> np.ndarray: ...
+
+
 def export(
-    model,
+    model: ExportableModel,
     path: str | os.PathLike,
     format: str = "savedmodel",
     *,
     overwrite: bool = False,
-    metadata: Mapping | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes the averaged generator as a folder, whole or not at all.
+    """Export the averaged generator as a folder, atomically.
 
     Args:
-        model: a `UOTM`.
-        path: the folder to make.
-        format: "savedmodel" or "onnx"; see the module for what each holds. The latter needs
-            the extra `onnx`.
-        overwrite: whether an export that is there already may be replaced.
-        metadata: entries added to `uotm_keras.json`, such as scores; those that
-            `model_card.model_card` names are told there too.
+        model: A `UOTM`.
+        path: The folder to create.
+        format: "savedmodel" or "onnx", see above. "onnx" requires the extra `onnx`. Defaults
+            to "savedmodel".
+        overwrite: Whether to replace an existing export. Defaults to False.
+        metadata: Additional entries of `uotm_keras.json`, such as scores; `model_card` lists
+            those that appear on the model card. Paths are reduced to their last component.
+            Defaults to None.
 
     Returns:
-        The folder.
+        The path of the folder.
 
     Raises:
-        InputError: unknown format, something there already, no write permission, a missing
-            package, or a network that TensorFlow cannot load.
+        InputError: If the format is unknown, the path exists or cannot be written, a package
+            is missing, or TensorFlow cannot load the network.
+
+    Example:
+        >>> model = uotm_keras.UOTM.from_preset("digits")
+        >>> folder = export(model, "digits_model")  # doctest: +SKIP
+        >>> load_exported(folder).data_shape  # doctest: +SKIP
+        (8, 8, 1)
     """
     require_packages(format)
     path = Path(path)
     if path.suffix == ".onnx":
         raise InputError(
-            f"path={path}: an export is a folder, which holds model.onnx; give a folder's name."
+            f"path={path} names a file, but an export is a folder that holds model.onnx; give the "
+            "name of a folder."
         )
     if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already: choose another path, or overwrite=True.")
+        raise InputError(f"{path} already exists; choose another path or pass overwrite=True.")
     if path.exists() and not (path / METADATA).exists():
-        raise InputError(f"{path} is there and is no export: it is not replaced.")
+        raise InputError(
+            f"{path} exists and is not an export, so it is not replaced; choose another path."
+        )
     gaussian = model.source != "data"
     description = {
         "library": f"uotm_keras {__version__}",
@@ -95,10 +136,10 @@ def export(
         "latent_dim": model.latent_dim,
         "gaussian_source": gaussian,
         "data_shape": list(model.data_shape),
-        "output": "float32 in the network's range; images: [-1, 1], NHWC",
+        "output": "float32; images: NHWC in [-1, 1]",
         "parameters": model.ema_generator.count_params(),
         "generator": keras.saving.serialize_keras_object(model.ema_generator),
-        **(metadata or {}),
+        **without_local_paths(metadata or {}),
     }
     with atomic_folder(path) as folder:
         write = write_artefact if backend.WRITES_SAVED_MODELS else _write_by_tensorflow
@@ -116,10 +157,13 @@ def export(
 
 
 def require_packages(format: str) -> None:
-    """Whether what a format needs is installed; imports nothing.
+    """Check that the packages for a format are installed, without importing them.
+
+    Args:
+        format: One of `FORMATS`.
 
     Raises:
-        InputError: it is not, or there is no such format.
+        InputError: If a package is missing or the format is unknown.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -128,11 +172,13 @@ def require_packages(format: str) -> None:
     needed["onnx"] = [*needed["savedmodel"], ("onnx", extra), ("tf2onnx", extra)]
     for package, command in needed[format]:
         if find_spec(package) is None:
-            raise InputError(f"format={format!r} needs {package}, which lacks here: {command}.")
+            raise InputError(
+                f"format={format!r} requires {package}, which is not installed; run {command}."
+            )
 
 
 def write_artefact(generator: keras.Model, folder: Path, format: str, gaussian: bool) -> None:
-    """Writes the generator alone; on the TensorFlow backend only."""
+    """Write the generator without the other files; requires the TensorFlow backend."""
     if format == "onnx":
         from uotm_keras.exporting.onnx_graph import write_onnx
 
@@ -182,5 +228,5 @@ def _write_by_tensorflow(generator: keras.Model, folder: Path, format: str, gaus
         if reason.startswith("InputError: "):
             raise InputError(reason.removeprefix("InputError: "))
         raise InputError(
-            f"the export needs TensorFlow and networks that it can load: {reason.rstrip('.')}."
+            f"TensorFlow, which writes the export, cannot load the generator: {reason.rstrip('.')}."
         )

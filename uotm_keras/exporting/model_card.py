@@ -1,11 +1,13 @@
-"""`model_card.md`: what a stranger must know of an export, in the Hugging Face form.
+"""Write `model_card.md`, which tells strangers what an export is, for the Hugging Face Hub.
 
-The form is that of "Model Cards for Model Reporting" (Mitchell et al. 2019) with the YAML
-head that the Hugging Face Hub reads.
+The sections are those of "Model Cards for Model Reporting" (Mitchell et al., 2019); the YAML
+header is the one that the Hub reads. Whatever a user or a file named is escaped.
 """
 
-import json
 from collections.abc import Mapping
+from typing import Any
+
+from uotm_keras.exporting.published import markdown, markdown_code, yaml_string
 
 _CITATION = """\
 @inproceedings{choi2023uotm,
@@ -28,64 +30,73 @@ import onnxruntime
 session = onnxruntime.InferenceSession("{folder}/model.onnx")
 (samples,) = session.run(["output_0"], {{{arguments}}})"""
 
+_LIMITATIONS = """\
+The generator imitates its training data, including their gaps and biases, and may reproduce
+single training examples. Unbalanced transport leaves out what it takes for outliers; these may
+be rare but valid examples. Whether and under which license the samples may be used depends on
+the training data; this card grants no license."""
 
-def model_card(description: Mapping, picture: str | None = None) -> str:
-    """The card as Markdown.
+
+def model_card(description: Mapping[str, Any], picture: str | None = None) -> str:
+    """Return the model card as Markdown.
 
     Args:
-        description: what `exporting.export` writes into `uotm_keras.json`. Told besides, if
-            they are there: `data_set`, a name; `flags`, those of the run by name; `scores`,
-            by name, each a mapping of `value`, `samples` and more, as `metrics.Scorer` gives;
-            `versions`, by package; `device`; `seconds`, of training; `git_commit`.
-        picture: the name of a file of samples beside the card.
+        description: What `uotm_keras.exporting.export` writes to `uotm_keras.json`. Optional
+            entries that appear on the card: `data_set` (a name), `flags` (the flags of the
+            run by name), `scores` (by name, each a mapping with `value`, `samples` and other
+            entries as returned by `uotm_keras.metrics.Scorer`), `versions` (by package),
+            `device`, `seconds` (of training) and `git_commit`.
+        picture: The name of a picture of samples next to the card. Defaults to None.
+
+    Returns:
+        The text of the card.
     """
     blocks = [
-        _head(description),
+        _header(description),
         f"# {_title(description)}",
         _summary(description),
-        f"![Samples of the seed 0]({picture})" if picture else None,
-        "## How to use it",
+        f"![Samples for seed 0]({picture})" if picture else None,
+        "## How to use",
         _usage(description),
         "## Training",
         _training(description),
         "## Evaluation",
         _evaluation(description),
-        "## Limits",
-        _limits(description),
-        "## Source",
+        "## Limitations",
+        _LIMITATIONS,
+        "## Citation",
         f"```bibtex\n{_CITATION}\n```",
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _title(d: Mapping) -> str:
-    return f"UOTM on {d['data_set']}" if d.get("data_set") else "A UOTM generator"
+def _title(d: Mapping[str, Any]) -> str:
+    return f"UOTM on {markdown_code(d['data_set'])}" if d.get("data_set") else "UOTM generator"
 
 
-def _head(d: Mapping) -> str:
-    images = len(d["data_shape"]) == 3
+def _header(d: Mapping[str, Any]) -> str:
     lines = ["library_name: keras", "tags:", "- uotm", "- optimal-transport", "- one-step"]
-    if images:
+    if len(d["data_shape"]) == 3:
         task = "unconditional-image-generation" if d["gaussian_source"] else "image-to-image"
         lines.append(f"pipeline_tag: {task}")
     if d.get("data_set"):
-        lines += ["datasets:", f"- {json.dumps(d['data_set'])}"]
+        lines += ["datasets:", f"- {yaml_string(d['data_set'])}"]
     if d.get("scores"):
-        lines += ["metrics:", *(f"- {json.dumps(name)}" for name in d["scores"])]
+        lines += ["metrics:", *(f"- {yaml_string(name)}" for name in d["scores"])]
     return "\n".join(["---", *lines, "---"])
 
 
-def _summary(d: Mapping) -> str:
-    start = "Gaussian noise" if d["gaussian_source"] else "examples of another data set"
+def _summary(d: Mapping[str, Any]) -> str:
+    source = "Gaussian noise" if d["gaussian_source"] else "an example of another dataset"
     return (
-        f"A generator that makes a sample in one step from {start}, trained by unbalanced "
-        f"optimal transport with {d['library']} on its {d['backend']} backend: "
-        f"{d['parameters']:,} parameters, step {d['training_step']} of training, weights: "
-        f"{d['weights']}."
+        f"This generator produces a sample from {source} in one step. It has "
+        f"{d['parameters']:,} parameters and was trained by unbalanced optimal transport with "
+        f"{d['library']} ({d['backend']} backend). The weights are those of "
+        f"training step {d['training_step']} ({d['weights']})."
     )
 
 
-def _usage(d: Mapping) -> str:
+def _usage(d: Mapping[str, Any]) -> str:
     shape = ", ".join(map(str, d["source_shape"]))
     inputs = [("source", f"({shape})")]
     if d["latent_dim"] is not None:
@@ -106,65 +117,47 @@ def _usage(d: Mapping) -> str:
         )
     arguments = ", ".join(separator.format(name, value) for name, value in drawn.items())
     program = code.format(folder="FOLDER", first=first, arguments=arguments)
-    given = "float32 from N(0, 1)" if d["gaussian_source"] else "float32, as the output"
+    given = "float32, drawn from N(0, 1)" if d["gaussian_source"] else "float32, like the output"
     rows = [
         "| tensor | shape | values |",
         "|---|---|---|",
         f"| `source` | (batch, {shape}) | {given} |",
     ]
     if d["latent_dim"] is not None:
-        rows.append(f"| `latent` | (batch, {d['latent_dim']}) | float32 from N(0, 1) |")
+        rows.append(f"| `latent` | (batch, {d['latent_dim']}) | float32, drawn from N(0, 1) |")
     rows.append(f"| `output_0` | (batch, {', '.join(map(str, d['data_shape']))}) | {d['output']} |")
     return f"```python\n{program}\n```\n\n" + "\n".join(rows)
 
 
-def _training(d: Mapping) -> str:
+def _training(d: Mapping[str, Any]) -> str:
     facts = []
-    if d.get("data_set"):
-        facts.append(f"- data: `{d['data_set']}`")
-    for name, label in (("device", "device"), ("git_commit", "commit")):
+    for name, label in (("data_set", "dataset"), ("device", "device"), ("git_commit", "commit")):
         if d.get(name):
-            facts.append(f"- {label}: {d[name]}")
+            facts.append(f"- {label}: {markdown_code(d[name])}")
     if d.get("seconds"):
         facts.append(f"- time: {d['seconds'] / 3600:.2g} hours")
     if d.get("versions"):
-        facts.append("- versions: " + ", ".join(f"{k} {v}" for k, v in d["versions"].items()))
+        versions = ", ".join(f"{markdown(k)} {markdown(v)}" for k, v in d["versions"].items())
+        facts.append(f"- versions: {versions}")
     text = "\n".join(facts)
     if d.get("flags"):
         table = ["| flag | value |", "|---|---|"]
-        table += [f"| `--{name}` | {_cell(value)} |" for name, value in d["flags"].items()]
+        for name, value in d["flags"].items():
+            shown = markdown_code("none" if value is None else value)
+            table.append(f"| {markdown_code(f'--{name}')} | {shown} |")
         text += "\n\n" + "\n".join(table)
-    return text.strip() or "Nothing of the training was recorded with this export."
+    return text.strip() or "This export has no record of its training."
 
 
-def _evaluation(d: Mapping) -> str:
+def _evaluation(d: Mapping[str, Any]) -> str:
     if not d.get("scores"):
-        return "Not scored at this step."
+        return "No scores were computed at this step."
     rows = ["| score | value | samples | protocol |", "|---|---|---|---|"]
     for name, record in d["scores"].items():
         value = f"{record['value']:.4g}"
         if "std" in record:
             value += f" ± {record['std']:.2g}"
         about = [str(record[key]) for key in ("reference", "network", "weights") if record.get(key)]
-        rows.append(
-            f"| {_cell(name)} | {value} | {record.get('samples', '')} | {_cell(', '.join(about))} |"
-        )
+        samples = markdown(record.get("samples", ""))
+        rows.append(f"| {markdown(name)} | {value} | {samples} | {markdown(', '.join(about))} |")
     return "\n".join(rows)
-
-
-def _limits(d: Mapping) -> str:
-    return (
-        "It imitates its training data, with their gaps and biases, and may repeat single "
-        "examples. What unbalanced transport took for outliers it leaves out, which may be rare "
-        "but right examples. Whether the samples may be used, and under which licence, depends "
-        "on the training data; no licence is stated here."
-    )
-
-
-def _cell(value: object) -> str:
-    text = "none" if value is None else str(value)
-    if isinstance(value, (list, tuple)):
-        text = ",".join(map(str, value))
-    for mark in "\\`|<>[]":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())

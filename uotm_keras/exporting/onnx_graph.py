@@ -1,7 +1,8 @@
-"""The ONNX graph; see `uotm_keras.exporting`."""
+"""Write an ONNX graph; see `uotm_keras.exporting`."""
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -9,20 +10,23 @@ from uotm_keras.exporting.saved_model import serving_function, serving_signature
 from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.utils.errors import InputError
 
+if TYPE_CHECKING:
+    import onnx
+
 FILE = "model.onnx"
 OPSET = 18
-"""Read by ONNX Runtime from 1.14 on."""
+"""ONNX Runtime 1.14 and later read it."""
 
 
 def write_onnx(generator: keras.Model, folder: Path) -> None:
-    """Writes `model.onnx` into `folder`; on the TensorFlow backend only.
+    """Write `model.onnx` into `folder`; requires the TensorFlow backend.
 
     Args:
-        generator: a built Keras model of one or two inputs.
-        folder: exists.
+        generator: A built Keras model with one or two inputs.
+        folder: An existing folder.
 
     Raises:
-        InputError: an operation of the network has no ONNX form.
+        InputError: If ONNX lacks an operation of the network.
     """
     import onnx
     import tensorflow as tf
@@ -34,18 +38,18 @@ def write_onnx(generator: keras.Model, folder: Path) -> None:
     function = tf.function(serving_function(generator), input_signature=signature)
     try:
         graph, _ = tf2onnx.convert.from_function(function, signature, opset=OPSET)
-    except ValueError as error:  # an operation that it does not know
+    except ValueError as error:  # tf2onnx does not know an operation.
         reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"this generator has no ONNX form: {reason}.") from error
+        raise InputError(f"this generator cannot be converted to ONNX: {reason}.") from error
     _name_ends(graph)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, str(folder / FILE))
 
 
 def _in_float32(generator: keras.Model) -> keras.Model:
-    """The generator, rebuilt where it is of this library and its dtype policy is mixed.
+    """Return a float32 copy of a network of this library that has a mixed dtype policy.
 
-    ONNX Runtime has not all operations in bfloat16, and tf2onnx mixes the types of some.
+    ONNX Runtime lacks some operations in bfloat16, and tf2onnx mixes the types of others.
     """
     if not isinstance(generator, ConfiguredModel) or generator.compute_dtype == "float32":
         return generator
@@ -54,8 +58,8 @@ def _in_float32(generator: keras.Model) -> keras.Model:
     return again
 
 
-def _name_ends(model) -> None:
-    """Calls the output `output_0` and every batch dimension `batch`."""
+def _name_ends(model: "onnx.ModelProto") -> None:
+    """Name the output `output_0` and every batch dimension `batch`."""
     graph = model.graph
     (output,) = graph.output
     for node in graph.node:

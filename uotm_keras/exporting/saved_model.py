@@ -1,12 +1,19 @@
-"""The SavedModel and its signatures; see `uotm_keras.exporting`."""
+"""Write a SavedModel and its signatures; see `uotm_keras.exporting`."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 
+from uotm_keras.utils.typing import Tensor
 
-def serving_signature(generator: keras.Model) -> list:
-    """The `tf.TensorSpec`s of `serve`: `source` and, where there is one, `latent`; any batch."""
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def serving_signature(generator: keras.Model) -> "list[tf.TensorSpec]":
+    """Return the specs of `source` and, if the generator has one, `latent`; any batch size."""
     import tensorflow as tf
 
     inputs = generator.inputs
@@ -16,11 +23,11 @@ def serving_signature(generator: keras.Model) -> list:
     ]
 
 
-def serving_function(generator: keras.Model):
-    """T(x, z) of float32 tensors, whatever the generator's dtype policy."""
+def serving_function(generator: keras.Model) -> Callable[..., Tensor]:
+    """Return T(x, z) for float32 tensors, whatever the generator's dtype policy."""
     import tensorflow as tf
 
-    def serve(*tensors):
+    def serve(*tensors: Tensor) -> Tensor:
         output = generator(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
         return tf.cast(output, tf.float32)
 
@@ -28,20 +35,21 @@ def serving_function(generator: keras.Model):
 
 
 def write_saved_model(generator: keras.Model, folder: Path, gaussian: bool) -> None:
-    """Writes a SavedModel into `folder`; on the TensorFlow backend only.
+    """Write a SavedModel into `folder`; requires the TensorFlow backend.
 
     Args:
-        generator: a built Keras model of one or two inputs.
-        folder: exists and is empty.
-        gaussian: whether it gets the signature `sample`.
+        generator: A built Keras model with one or two inputs.
+        folder: An existing, empty folder.
+        gaussian: Whether the source is Gaussian noise, so that the model gets the signature
+            `sample`.
     """
     import tensorflow as tf
 
     signature, serve = serving_signature(generator), serving_function(generator)
 
-    def sample(n, seed):
-        def draw(which: int, shape):
-            # Counters are used in order, so that sample i is the same whatever n.
+    def sample(n: Tensor, seed: Tensor) -> Tensor:
+        def draw(which: int, shape: Tensor) -> Tensor:
+            # Counter-based: sample i does not depend on n.
             return tf.random.stateless_normal(
                 tf.concat([[n], shape], 0), tf.stack([seed, which]), alg="philox"
             )

@@ -1,4 +1,4 @@
-"""Exports read back: what `uotm_keras.exporting.export` wrote, as a function of arrays."""
+"""Load what `uotm_keras.exporting.export` wrote, as a function of arrays."""
 
 import json
 import os
@@ -14,7 +14,15 @@ METADATA = "uotm_keras.json"
 
 
 class ServedGenerator(NamedTuple):
-    """The generator of an export: T(x, z) of float32 arrays, and their shapes."""
+    """The generator of an export.
+
+    Attributes:
+        call: T(x, z) of float32 arrays (B, *source_shape) and (B, latent_dim) or None.
+        source_shape: The shape of x, without the batch dimension.
+        latent_dim: The dimension of z, or None if the generator has no latent input.
+        data_shape: The shape of a sample.
+        gaussian: Whether the source is Gaussian noise.
+    """
 
     call: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     source_shape: tuple[int, ...]
@@ -24,12 +32,18 @@ class ServedGenerator(NamedTuple):
 
 
 def load_exported(path: str | os.PathLike) -> ServedGenerator:
-    """Opens what `export` wrote, on any backend.
+    """Load an export, on any backend.
 
-    A SavedModel needs TensorFlow, an ONNX graph onnxruntime (the extra `onnx`).
+    A SavedModel requires TensorFlow, an ONNX graph onnxruntime (the extra `onnx`).
+
+    Args:
+        path: The folder that `export` wrote.
+
+    Returns:
+        The `ServedGenerator`.
 
     Raises:
-        InputError: no such export, a damaged one, or a package that lacks.
+        InputError: If the folder is not an export or is damaged, or if a package is missing.
     """
     path = Path(path)
     try:
@@ -45,7 +59,7 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is no export of uotm_keras: {METADATA} is missing or damaged."
+            f"{path} is not an export of uotm_keras: {METADATA} is missing or damaged."
         ) from error
     run = opened(path)
 
@@ -55,9 +69,10 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
             inputs["latent"] = np.asarray(latent, "float32")
         try:
             return run(inputs)
-        except Exception as error:  # of TensorFlow or onnxruntime: shapes that are not theirs
+        except Exception as error:  # TensorFlow and onnxruntime raise their own kinds.
             raise InputError(
-                f"{path} does not take what its {METADATA} says: {_first_line(error)}."
+                f"{path} does not accept the inputs that its {METADATA} describes: "
+                f"{_first_line(error)}."
             ) from error
 
     return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian)
@@ -69,8 +84,8 @@ def _saved_model(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
 
         serve = tf.saved_model.load(str(path)).signatures["serve"]
     except ImportError as error:
-        raise InputError(f"{path} is a SavedModel, which needs TensorFlow: {error}.") from error
-    except Exception as error:  # TensorFlow's own kinds, for truncated and missing files
+        raise InputError(f"{path} is a SavedModel, which requires TensorFlow: {error}.") from error
+    except Exception as error:  # TensorFlow raises its own kinds for damaged files.
         raise InputError(f"{path} cannot be read as a SavedModel: {_first_line(error)}.") from error
 
     return lambda inputs: serve(
@@ -90,10 +105,10 @@ def _onnx(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
         )
     except ImportError as error:
         raise InputError(
-            f"{path} is an ONNX export, which needs onnxruntime ({error}): "
+            f"{path} is an ONNX export, which requires onnxruntime ({error}): "
             "pip install 'uotm_keras[onnx]'."
         ) from error
-    except Exception as error:  # onnxruntime's own kinds
+    except Exception as error:  # onnxruntime raises its own kinds.
         raise InputError(f"{file} cannot be read as ONNX: {_first_line(error)}.") from error
     return lambda inputs: session.run(["output_0"], inputs)[0]
 

@@ -1,1 +1,1 @@
-""""""
+"""The run page: one HTML file with the samples, scores, curves and configuration of a run."""

@@ -1,4 +1,4 @@
-"""The training data with the lowest weights, as the run page shows them."""
+"""The training examples with the lowest weights, as the run page shows them."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,20 @@ from uotm_keras.reporting.thumbnails import Picture, thumbnail
 from uotm_keras.training.ranking import describe_found, rank
 
 EXAMPLES = 2048
-"""Training examples that are weighed for a page, at most."""
+"""The default for the number of training examples to weigh for a page."""
 SHOWN = 24
+"""The number of examples that a page shows."""
 
 
 class Example(NamedTuple):
-    """One training example of low weight.
+    """One training example with a low weight.
 
     Attributes:
-        weight: dπ₁/dν of it.
-        name: its file, or NAME[INDEX].
-        picture: of an image; None for points.
-        values: coordinates of a point; none for images.
-        known: whether it is known to be an outlier.
+        weight: Its weight dπ₁/dν.
+        name: Its file, or NAME[INDEX].
+        picture: The image, or None for points.
+        values: The coordinates of a point; empty for images.
+        known: Whether it is known to be an outlier.
     """
 
     weight: float
@@ -32,17 +33,17 @@ class Example(NamedTuple):
     known: bool
 
 
-class Outliers(NamedTuple):
-    """What a model takes for outliers.
+class LowestWeights(NamedTuple):
+    """Weights of training examples, and the examples with the lowest ones.
 
     Attributes:
-        step: of the model.
-        total: examples of the data set.
-        weights: float32 (n,), of the n examples that were weighed, ascending.
-        known: bool (n,), whether each is known to be an outlier.
-        lowest: the examples of the lowest weights.
-        points: float32 (n, d), the examples themselves if they are points, else None.
-        found: a sentence on how well known outliers were found, or nothing.
+        step: The training step of the model.
+        total: The number of examples in the dataset.
+        weights: Float32 (n,): the weights of the n weighed examples, ascending.
+        known: Bool (n,): whether each is known to be an outlier.
+        lowest: The examples with the lowest weights.
+        points: Float32 (n, d): the examples if they are points, else None.
+        found: A sentence on how well known outliers were found, or an empty string.
     """
 
     step: int
@@ -54,32 +55,35 @@ class Outliers(NamedTuple):
     found: str
 
 
-def find_outliers(
-    model: UOTM, source: Dataset, step: int, batch_size: int, examples: int = EXAMPLES
-) -> Outliers:
-    """Weighs training data and keeps the lowest; the model is not changed.
+def find_lowest_weights(
+    model: UOTM, dataset: Dataset, step: int, batch_size: int, examples: int = EXAMPLES
+) -> LowestWeights:
+    """Weigh training examples and keep those with the lowest weights.
+
+    The model is not changed.
 
     Args:
-        model: its variables must be up to date (`backend.sync`).
-        source: what it was trained on.
-        step: of the model.
-        batch_size: examples a call, best as many as in training.
-        examples: weighs so many at most, always the same ones.
+        model: A `UOTM` whose variables are up to date (`backend.sync`).
+        dataset: The dataset it was trained on.
+        step: The training step of the model.
+        batch_size: Examples per call; best the batch size of training.
+        examples: The maximum number of examples to weigh, always the same ones.
+            Defaults to 2048.
     """
-    ranking = rank(model, source, batch_size, at_most=examples)
+    ranking = rank(model, dataset, batch_size, at_most=examples)
     indices, weights = ranking
-    known = np.isin(indices, source.outliers)
+    known = np.isin(indices, dataset.outliers)
     lowest = []
     for index, weight, is_known, data in zip(
-        indices, weights, known, source.take(indices[:SHOWN]), strict=False
+        indices, weights, known, dataset.take(indices[:SHOWN]), strict=False
     ):
-        picture = thumbnail(data) if source.is_images else None
-        values = () if source.is_images else tuple(map(float, data))
+        picture = thumbnail(data) if dataset.is_images else None
+        values = () if dataset.is_images else tuple(map(float, data))
         lowest.append(
-            Example(float(weight), source.path_of(index), picture, values, bool(is_known))
+            Example(float(weight), dataset.path_of(index), picture, values, bool(is_known))
         )
-    return Outliers(
-        step, len(source), weights, known, lowest,
-        None if source.is_images else source.take(indices),
-        describe_found(ranking, source.outliers),
+    return LowestWeights(
+        step, len(dataset), weights, known, lowest,
+        None if dataset.is_images else dataset.take(indices),
+        describe_found(ranking, dataset.outliers),
     )  # fmt: skip

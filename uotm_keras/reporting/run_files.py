@@ -1,69 +1,74 @@
-"""What a run page is made of, as it lies in the run's directory."""
+"""Read what a run page shows from the run's directory."""
 
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from uotm_keras.training.run_directory import RunDirectory
 
 POINTS = 1000
-"""Points of a curve, at most; longer ones are thinned."""
+"""The maximum number of points of a curve; longer curves are thinned."""
 GRIDS = 40
-"""Sample grids on a page, at most."""
+"""The maximum number of sample grids on a page."""
 _GRID = re.compile(r"step_(\d+)\.png")
 
 
 class Curve(NamedTuple):
-    """One column of the log, without the lines that do not have it.
+    """One column of the log, without the lines that lack it.
 
     Attributes:
-        steps: int64 (n,), ascending.
-        values: float64 (n,), finite.
-        count: values in the log, of which n are here.
+        steps: Int64 (n,): the training steps, ascending.
+        values: Float64 (n,): the finite values at these steps.
     """
 
     steps: np.ndarray
     values: np.ndarray
-    count: int
 
 
 class Grid(NamedTuple):
-    """A picture of samples."""
+    """A picture of the samples at one training step."""
 
     step: int
     path: Path
 
 
 def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:
-    """The numeric columns of the log, by name, in the order in which they first appear."""
+    """Return the numeric columns of the log by name, in order of first appearance."""
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     found = {}
     for name in names:
-        points = [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
+        points = [(line["step"], line[name]) for line in lines if is_number(line.get(name))]
         if points:
             steps, values = (
                 np.array([s for s, _ in points]),
                 np.array([v for _, v in points], float),
             )
             kept = thinned(values, limit)
-            found[name] = Curve(steps[kept], values[kept], len(points))
+            found[name] = Curve(steps[kept], values[kept])
     return found
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of the log is a number that can be drawn."""
+    # The difference of two values must be finite too.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value))
+    return number and abs(value) < 1e300
 
 
 def thinned(values: np.ndarray, limit: int) -> np.ndarray:
-    """Ascending indices of at most `limit` of n values, the first and the last among them.
+    """Choose at most `limit` of n values such that no spike is lost.
 
-    Between these two, of each of as many stretches as there is room for, the lowest and the
-    highest value, so that no spike is lost.
+    Args:
+        values: (n,).
+        limit: The maximum number of values to keep.
+
+    Returns:
+        Ascending indices: the first, the last, and the minimum and maximum of each of
+        (limit − 2) / 2 equal intervals between them.
     """
     n = len(values)
     if n <= limit:
@@ -77,31 +82,31 @@ def thinned(values: np.ndarray, limit: int) -> np.ndarray:
 
 
 def evenly(count: int, limit: int) -> list[int]:
-    """Indices of at most `limit` of `count` things, the first and the last among them."""
+    """Return at most `limit` evenly spaced indices below `count`, with the first and the last."""
     if count <= limit:
         return list(range(count))
     return np.linspace(0, count - 1, limit).round().astype(int).tolist()
 
 
-def sample_grids(directory: RunDirectory, up_to: int | None = None) -> list[Grid]:
-    """All pictures of samples, by step; those after the step `up_to` are left out."""
+def sample_grids(directory: RunDirectory) -> list[Grid]:
+    """Return all sample grids, ordered by step."""
     if not directory.samples.is_dir():
         return []
     found = []
     for path in directory.samples.iterdir():
         match = _GRID.fullmatch(path.name)
-        if match and (up_to is None or int(match[1]) <= up_to):
+        if match:
             found.append(Grid(int(match[1]), path))
     return sorted(found)
 
 
 def best_checkpoint(directory: RunDirectory) -> dict | None:
-    """The record of the best checkpoint by score, or None; its weights are not read."""
+    """Return the record of the checkpoint with the best score, or None; weights are not read."""
     for path in sorted(directory.checkpoints.glob("best_*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # being replaced
+            continue  # It is being replaced.
         if isinstance(record, dict) and {"step", "metric", "score"} <= record.keys():
             return record
     return None

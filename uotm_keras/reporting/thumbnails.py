@@ -1,29 +1,33 @@
-"""Pictures inside the run page, as data URIs of bounded size."""
+"""Embed pictures in the run page as data URIs of bounded size."""
 
 import base64
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from uotm_keras.utils.pictures import image_grid
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 PICTURE_BYTES = 200_000
-"""Bytes of an embedded picture, at most."""
+"""The maximum size of an embedded picture, in bytes."""
 SIDE = 1024
-"""Pixels of its longer side, where it had to be made smaller."""
+"""The longer side, in pixels, of a picture that has to be scaled down."""
 THUMBNAIL = 96
 _QUALITIES = (90, 80, 65, 50, 30)
 
 
 class Picture(NamedTuple):
-    """A picture to embed.
+    """An embedded picture.
 
     Attributes:
         uri: `data:image/…;base64,…`.
-        width, height: of the picture itself, in pixels.
-        exact: whether the pixels are those of the file.
+        width: Width of the original picture, in pixels.
+        height: Height of the original picture, in pixels.
+        exact: Whether the embedded pixels equal the original ones.
     """
 
     uri: str
@@ -33,13 +37,13 @@ class Picture(NamedTuple):
 
 
 class Pictures:
-    """Reads picture files, each once as long as it stays the same."""
+    """Embed picture files, reading each file once until it changes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], Picture]] = {}
 
     def embed(self, path: Path) -> Picture | None:
-        """A file as it is, or as a JPEG where it is large; None if it is no picture."""
+        """Embed a PNG file, as JPEG if it is large; return None if it is not a PNG picture."""
         from PIL import Image
 
         try:
@@ -51,13 +55,13 @@ class Pictures:
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.load()
                 picture = _embedded(image, content)
-        except Exception:  # Pillow's decoder raises many kinds for broken files
+        except Exception:  # Pillow raises many kinds of errors for broken files.
             return None
         self._known[path] = (state, picture)
         return picture
 
 
-def _embedded(image, png: bytes) -> Picture:
+def _embedded(image: "Image.Image", png: bytes) -> Picture:
     if len(png) <= PICTURE_BYTES:
         return Picture(_uri("png", png), *image.size, exact=True)
     size = image.size
@@ -66,7 +70,7 @@ def _embedded(image, png: bytes) -> Picture:
     while True:
         for quality in _QUALITIES:
             buffer = io.BytesIO()
-            # Without subsampling: pixels of 32×32 images keep their own colours.
+            # Without subsampling, single pixels of small images keep their colors.
             image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
             if buffer.tell() <= PICTURE_BYTES:
                 return Picture(_uri("jpeg", buffer.getvalue()), *size, exact=False)
@@ -74,10 +78,10 @@ def _embedded(image, png: bytes) -> Picture:
 
 
 def thumbnail(image: np.ndarray) -> Picture:
-    """One example as a small picture.
+    """Embed one example as a small picture.
 
     Args:
-        image: float32 (H, W, 1 or 3) in [−1, 1].
+        image: Float32 (H, W, 1 or 3) in [−1, 1].
     """
     from PIL import Image
 

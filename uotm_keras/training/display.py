@@ -1,35 +1,45 @@
-"""What a run shows while it trains: a live panel on a terminal, plain lines elsewhere."""
+"""Show the progress of training: a live panel on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
+from typing import Any, NamedTuple
 
 from uotm_keras.metrics.scorer import LABELS
 
-_UNITS = {
-    "steps_per_second": ("{:.1f} steps/s", "steps/s"),
-    "images_per_second": ("{:.0f} images/s", "images/s"),
-    "potential_loss": ("potential {:.4g}", "potential loss"),
-    "generator_loss": ("generator {:.4g}", "generator loss"),
-    "cost": ("cost {:.4g}", "transport cost"),
-    "penalty": ("penalty {:.4g}", "gradient penalty"),
-    "alpha": ("alpha {:.3g}", "alpha"),
-    "ema_decay": ("EMA {:g}", "EMA decay"),
-    "memory_mb": ("{:.0f} MB", "memory, MB"),
+
+class _Column(NamedTuple):
+    """How a column of the log is shown."""
+
+    line: str  # Format in a line of plain text.
+    label: str  # Label in the live panel.
+
+
+_COLUMNS = {
+    "steps_per_second": _Column("{:.1f} steps/s", "steps/s"),
+    "images_per_second": _Column("{:.0f} images/s", "images/s"),
+    "potential_loss": _Column("potential {:.4g}", "potential loss"),
+    "generator_loss": _Column("generator {:.4g}", "generator loss"),
+    "cost": _Column("cost {:.4g}", "transport cost"),
+    "penalty": _Column("penalty {:.4g}", "gradient penalty"),
+    "alpha": _Column("alpha {:.3g}", "alpha"),
+    "ema_decay": _Column("EMA {:g}", "EMA decay"),
+    "memory_mb": _Column("{:.0f} MiB", "memory, MiB"),
 }
 
 
 class Display:
-    """Shows the progress of a run; a context manager.
+    """Show the progress of a run; a context manager.
 
     Args:
-        start, total: the step at which training starts, and at which it ends.
+        start: The step at which training starts or resumes.
+        total: The step at which it ends.
     """
 
-    def __init__(self, start: int, total: int):
+    def __init__(self, start: int, total: int) -> None:
         self.total = total
-        self._live = None
+        self._live: _LivePanel | None = None
         if sys.stdout.isatty():
             self._live = _LivePanel(start, total)
 
@@ -48,19 +58,21 @@ class Display:
             self._live.stop()
 
     def message(self, text: str) -> None:
-        """Shows a sentence that stays."""
+        """Show a message permanently."""
         if self._live:
             self._live.print(text)
         else:
             print(text, flush=True)
 
-    def scored(self, step: int, values: Mapping[str, float], best: Mapping | None) -> None:
-        """Shows the scores of a step, and the best one so far if it is kept."""
+    def scored(
+        self, step: int, values: Mapping[str, float], best: Mapping[str, Any] | None
+    ) -> None:
+        """Show the scores of a step, and the best score so far if `best` is its record."""
         shown = [f"{LABELS[name]} {values[name]:.4g}" for name in LABELS if name in values]
         if best is not None:
             new = best["step"] == step
             shown.append(
-                "the best so far" if new else f"best {best['score']:.4g} at {best['step']}"
+                "best so far" if new else f"best {best['score']:.4g} at step {best['step']}"
             )
         if self._live:
             self._live.score = f"{', '.join(shown)} (step {step})"
@@ -68,21 +80,21 @@ class Display:
             print(f"step {step}/{self.total} score  {'  '.join(shown)}", flush=True)
 
     def update(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the numbers of a log interval."""
+        """Show the values of a log interval."""
         rate = values["steps_per_second"]
         left = str(timedelta(seconds=round((self.total - step) / rate))) if rate else "?"
         if self._live:
             self._live.update(step, values, left)
         else:
-            parts = [_UNITS[name][0].format(values[name]) for name in _UNITS if name in values]
+            parts = [c.line.format(values[name]) for name, c in _COLUMNS.items() if name in values]
             share = 100 * step // self.total
             print(f"step {step}/{self.total} {share}%  {'  '.join(parts)}  left {left}", flush=True)
 
 
 class _LivePanel:
-    """A progress bar over a table of numbers, by Rich."""
+    """A progress bar above a table of values, drawn by Rich."""
 
-    def __init__(self, start: int, total: int):
+    def __init__(self, start: int, total: int) -> None:
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -90,8 +102,7 @@ class _LivePanel:
         self._task = self._bar.add_task("step", total=total, completed=start)
         self._live = Live(self._bar, refresh_per_second=2)
         self.start, self.stop = self._live.start, self._live.stop
-        self.score = ""
-        """The newest scores, which stay until there are others."""
+        self.score = ""  # The latest scores.
 
     def print(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)
@@ -102,9 +113,9 @@ class _LivePanel:
 
         self._bar.update(self._task, completed=step)
         table = Table.grid(padding=(0, 2))
-        for name, (_, label) in _UNITS.items():
+        for name, column in _COLUMNS.items():
             if name in values:
-                table.add_row(label, f"{values[name]:.4g}")
+                table.add_row(column.label, f"{values[name]:.4g}")
         if self.score:
             table.add_row("score", self.score)
         table.add_row("time left", left)

@@ -1,4 +1,4 @@
-"""The numbers of a run: `metrics.jsonl`, and the same for TensorBoard."""
+"""Log the metrics of a run to `metrics.jsonl` and to TensorBoard."""
 
 import json
 import os
@@ -6,23 +6,33 @@ import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from uotm_keras.utils.errors import InputError
 
+if TYPE_CHECKING:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+_MAX_STEP = 2**53
+
 
 class MetricsLog:
-    """Appends one JSON object a log interval, each step once however often a run resumes.
+    """Append one JSON object per log interval, each step once however often a run resumes.
 
     Args:
-        path: `metrics.jsonl`. A last line torn by a crash is removed.
-        tensorboard: the folder of TensorBoard's event files.
-        start: the step from which the run goes on.
+        path: The path of `metrics.jsonl`. An incomplete last line, left by a crash, is
+            removed.
+        tensorboard: The folder of TensorBoard's event files.
+        start: The step from which training starts or resumes.
+
+    Attributes:
+        seconds: Seconds of training up to the last line at or before `start`.
 
     Raises:
-        InputError: the file cannot be written, or is not such a log.
+        InputError: If the file cannot be written or is not a log.
     """
 
-    def __init__(self, path: Path, tensorboard: Path, start: int):
+    def __init__(self, path: Path, tensorboard: Path, start: int) -> None:
         self.path = path
         try:
             lines = _read_repaired(path)
@@ -32,15 +42,14 @@ class MetricsLog:
             raise InputError(f"cannot write {path}: {error.strerror}.") from None
         self._steps = {line["step"] for line in lines}
         before = [line.get("seconds", 0.0) for line in lines if line["step"] <= start]
-        self.seconds = before[-1] if before else 0.0
-        """Seconds of training up to the last line before `start`."""
+        self.seconds = float(before[-1]) if before else 0.0
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the line of `step` unless it is there."""
+        """Write the line of `step`, unless the log already has it."""
         if step in self._steps:
             return
         try:
-            # One write a line, so that a crash tears at most the last.
+            # One write per line, so that a crash can only truncate the last one.
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
             self._write_events(step, values)
@@ -60,19 +69,20 @@ class MetricsLog:
         self._writer.flush()
 
     def sync(self) -> None:
-        """Has the lines on disk before a checkpoint that goes on after them."""
+        """Flush the lines to disk before a checkpoint that continues after them."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}.") from None
 
     def close(self) -> None:
+        """Close both files."""
         self._file.close()
         self._writer.close()
 
 
-def _read_repaired(path: Path) -> list[dict]:
-    """The lines of the log; what follows the last line's end is cut off."""
+def _read_repaired(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of the log, after cutting off an incomplete last line."""
     if path.exists():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -81,14 +91,14 @@ def _read_repaired(path: Path) -> list[dict]:
     return read_log(path)
 
 
-def read_log(path: Path) -> list[dict]:
-    """The lines of `metrics.jsonl` by step; none if it is not there.
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of `metrics.jsonl` in the order of their steps.
 
-    Nothing is repaired: another process may be writing. A last line without its end, which
-    it has not finished, is left out.
+    The file is not changed, because another process may be writing it; an incomplete last
+    line is ignored. A missing file has no lines.
 
     Raises:
-        InputError: the file cannot be read, or is no such log.
+        InputError: If the file cannot be read or is not a log.
     """
     try:
         content = path.read_bytes()
@@ -100,16 +110,20 @@ def read_log(path: Path) -> list[dict]:
     for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             line = json.loads(text)
-            lines.append({**line, "step": int(line["step"])})
-        except (ValueError, TypeError, KeyError):
+            step = line["step"]
+            if type(step) is not int or not 0 <= step <= _MAX_STEP:
+                raise ValueError
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
-                f"{path} line {number} is not a JSON object with a step: repair or remove it."
+                f"{path} line {number} is not a JSON object with an integer step: repair or "
+                "remove the line."
             ) from None
+        lines.append(line)
     return sorted(lines, key=lambda line: line["step"])
 
 
-def _event_writer(folder: Path):
-    # TensorBoard would import all of TensorFlow unless a module of this name exists.
+def _event_writer(folder: Path) -> "EventFileWriter":
+    # If a module of this name exists, TensorBoard does not import all of TensorFlow.
     sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 

@@ -1,4 +1,4 @@
-"""Training data in the order of the weights that a model gives them."""
+"""Rank training examples by the weight that a model gives them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from uotm_keras.models.uotm import UOTM
 
 
 class Ranking(NamedTuple):
-    """Examples of a data source, the least plausible first.
+    """Examples of a dataset, the least plausible first.
 
     Attributes:
-        indices: int64 (n,), of the examples in the source.
-        weights: float32 (n,), dπ₁/dν of each, ascending.
+        indices: Int64 (n,): the indices of the examples in the dataset.
+        weights: Float32 (n,): the weight dπ₁/dν of each, ascending.
     """
 
     indices: np.ndarray
@@ -23,41 +23,51 @@ class Ranking(NamedTuple):
 
 def rank(
     model: UOTM,
-    source: Dataset,
+    dataset: Dataset,
     batch_size: int,
     *,
     at_most: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Ranking:
-    """Weighs the examples of a source and sorts them.
+    """Weigh the examples of a dataset and sort them by weight.
 
-    Which examples share a batch is drawn from a fixed seed: potentials with minibatch
-    statistics see an example in its batch, which must not be of its own kind.
+    The examples are shuffled with a fixed seed first: potentials with minibatch statistics
+    judge an example within its batch, which must not consist of similar neighbors. The model
+    is not changed.
 
     Args:
-        model: its variables must be up to date (`backend.sync`); nothing in it changes.
-        source: what it was trained on.
-        batch_size: examples a call of the potential.
-        at_most: weighs so many, always the same ones; None weighs all.
-        advance: called with the number of examples after each batch.
+        model: A `UOTM` whose variables are up to date (`backend.sync`).
+        dataset: The dataset it was trained on.
+        batch_size: Examples per call of the potential.
+        at_most: The maximum number of examples to weigh, always the same ones. Defaults to
+            None, which weighs all.
+        advance: A function that is called with the number of examples after each batch.
+            Defaults to None.
+
+    Returns:
+        The `Ranking`.
     """
-    order = np.random.default_rng(0).permutation(len(source))[:at_most]
+    order = np.random.default_rng(0).permutation(len(dataset))[:at_most]
     weights = np.empty(len(order), "float32")
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        weights[start : start + batch_size] = model.target_weights(source.take(batch), len(batch))
+        weights[start : start + batch_size] = model.target_weights(dataset.take(batch), len(batch))
         if advance is not None:
             advance(len(batch))
-    # By the index where weights are equal, so that the order does not depend on the batches.
+    # Equal weights are ordered by index, so that the order does not depend on the batches.
     ascending = np.lexsort((order, weights))
     return Ranking(order[ascending], weights[ascending])
 
 
 def describe_found(ranking: Ranking, outliers: np.ndarray) -> str:
-    """One sentence on how well the weights tell known outliers; empty if none was weighed.
+    """Describe in a sentence how well the weights identify known outliers.
 
     Args:
-        outliers: indices of the known ones, see `Source.outliers`.
+        ranking: The ranked examples.
+        outliers: The indices of the known outliers, see `Dataset.outliers`.
+
+    Returns:
+        The sentence; an empty string if all or none of the ranked examples are known outliers.
     """
     known = np.isin(ranking.indices, outliers)
     count = int(known.sum())
@@ -67,6 +77,6 @@ def describe_found(ranking: Ranking, outliers: np.ndarray) -> str:
 
     precision = known[:count].mean()
     return (
-        f"Of the {count} lowest, {precision:.1%} are among the {count} that were mixed in; "
+        f"Of the {count} lowest weights, {precision:.1%} belong to the {count} known outliers; "
         f"AUROC {roc_auc_score(known, -ranking.weights):.4f}."
     )

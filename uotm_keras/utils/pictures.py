@@ -1,4 +1,4 @@
-"""Pictures of samples: a grid of images, a scatter of points."""
+"""Save pictures of samples: a grid of images, or a plot of points."""
 
 from pathlib import Path
 
@@ -7,46 +7,64 @@ import numpy as np
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
 
-_TILE = 48  # pixels below which a tile is enlarged
-_GAP = 2
+_TILE = 48  # Smaller images are enlarged, in pixels.
+_GAP = 2  # Pixels between images.
 
 
 def save_picture(
     samples: np.ndarray, path: Path, columns: int, axes_of: np.ndarray | None = None
 ) -> None:
-    """Writes a PNG of samples.
+    """Save a PNG picture of samples.
+
+    One-dimensional points become a histogram; of others, the first two coordinates are shown.
 
     Args:
-        samples: images (n, H, W, 1 or 3) in [−1, 1], or points (n, 1) or (n, 2 or more).
-        path: the file, of which the folder is made if need be.
-        columns: images a row.
-        axes_of: points whose scatter has axes that this one shall have too, so that the two
-            can be compared; the picture says how many samples lie outside.
+        samples: Images (n, H, W, C) in [−1, 1] with 1 or 3 channels, or points (n, d).
+        path: The file. Its folder is created if it does not exist.
+        columns: Images per row.
+        axes_of: Points (m, d) from which the axes are taken, so that plots can be compared.
+            The picture states how many samples are outside. Defaults to `samples`.
 
     Raises:
-        InputError: the file cannot be written, or samples have another shape.
+        InputError: If the file cannot be written or the samples have another shape.
     """
     if samples.ndim == 4 and samples.shape[-1] in (1, 3):
         _save_grid(samples, path, columns)
     elif samples.ndim == 2:
-        _save_scatter(samples, path, samples if axes_of is None else axes_of)
+        _save_plot(samples, path, samples if axes_of is None else axes_of)
     else:
         raise InputError(
-            f"samples of shape {samples.shape} have no picture: accepted are images "
-            "(n, height, width, 1 or 3) and points (n, d)."
+            f"samples of shape {samples.shape} cannot be drawn; give images (n, height, width, "
+            "channels) with 1 or 3 channels, or points (n, d)."
         )
 
 
 def side_by_side(before: np.ndarray, after: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
-    """Pairs (n, H, W, C) as 2n images of a grid, and its columns, so that none is split."""
+    """Arrange pairs of images for a grid.
+
+    Args:
+        before: Images (n, H, W, C).
+        after: The image for each of them, of the same shape.
+        columns: The wanted number of columns.
+
+    Returns:
+        The images (2n, H, W, C), pair by pair, and an even number of columns, so that each
+        pair is in one row.
+    """
     images = np.stack([before, after], 1).reshape(-1, *after.shape[1:])
     return images, max(2, columns - columns % 2)
 
 
 def image_grid(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
-    """Images (n, H, W, C) in [−1, 1] side by side: uint8 (rows·(H + gap), columns·(W + gap), C).
+    """Arrange images in a grid, row by row.
 
-    The gap, in pixels, is below and on the right of each image, in mid grey.
+    Args:
+        images: (n, H, W, C) in [−1, 1]; other values are clipped.
+        columns: Images per row.
+        gap: Pixels of mid-gray below and to the right of each image. Defaults to 0.
+
+    Returns:
+        Uint8 (rows·(H + gap), columns·(W + gap), C). Empty places are black.
     """
     images = np.pad(images, [(0, 0), (0, gap), (0, gap), (0, 0)])
     n, height, width, channels = images.shape
@@ -68,7 +86,7 @@ def _save_grid(images: np.ndarray, path: Path, columns: int) -> None:
         Image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).save(temporary)
 
 
-def _save_scatter(points: np.ndarray, path: Path, axes_of: np.ndarray) -> None:
+def _save_plot(points: np.ndarray, path: Path, axes_of: np.ndarray) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -88,6 +106,6 @@ def _save_scatter(points: np.ndarray, path: Path, axes_of: np.ndarray) -> None:
     shown = points[:, :2]
     outside = int(((shown < lower) | (shown > upper)).any(axis=1).sum())
     if outside:
-        axes.set_title(f"{outside} of {len(points)} lie outside", fontsize="medium")
+        axes.set_title(f"{outside} of {len(points)} are outside", fontsize="medium")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

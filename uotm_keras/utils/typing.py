@@ -1,6 +1,6 @@
-"""Type aliases shared by the package."""
+"""Types shared by all modules."""
 
 from typing import Any
 
 Tensor = Any
-"""A tensor of the running Keras backend. No common base class exists to name instead."""
+"""A tensor of the running backend; each backend has a class of its own."""

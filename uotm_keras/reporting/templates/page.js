@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("run-data").textContent);
   const minus = "\u2212", narrow = "\u202f";
 
-  // As report_axes.number and report_axes.grouped write them.
+  // As `number` and `grouped` of formatting.py write them.
   const grouped = (n) => {
     const digits = String(Math.abs(n));
     const parted = digits.length > 4 ? digits.replace(/\B(?=(\d{3})+$)/g, narrow) : digits;
@@ -40,7 +40,7 @@
       output.textContent = `${chosen + 1} of ${grids.length}`;
     };
     slider.addEventListener("input", show);
-    show(); // a browser may have kept another place of the slider
+    show(); // A browser may restore the slider's position.
   }
 
   for (const figure of document.querySelectorAll("figure.chart")) {
@@ -62,7 +62,7 @@
       for (const place of figure.querySelectorAll("[data-line]")) {
         const curve = data.curves[place.dataset.line];
         const i = nearest(curve.steps, step);
-        // Thinned curves need not have the same steps.
+        // Curves are thinned separately, so their steps may differ.
         const aside = curve.steps[i] === step ? "" : ` (step ${grouped(curve.steps[i])})`;
         place.textContent = number(curve.values[i]) + aside;
       }
@@ -95,7 +95,7 @@
     });
   }
 
-  // Paper cannot be opened.
+  // Nobody can open a folded part on paper.
   const opened = new Set();
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details[data-print]:not([open])")) {

@@ -211,7 +211,7 @@ def long_log(tmp_path) -> list[dict]:
 def test_script_and_page_write_numbers_alike(browser, long_log, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
-    from uotm_keras.reporting.axes import grouped, number
+    from uotm_keras.reporting.formatting import grouped, number
 
     resize(browser, 1280)
     browser.get((tmp_path / "report.html").as_uri())
@@ -275,10 +275,10 @@ def test_on_a_phone_text_can_be_read_and_the_slider_be_hit(page):
 
 
 def contrast(one: str, other: str) -> float:
-    """As WCAG 2.1 defines it, of two colours rgb(r, g, b)."""
+    """As WCAG 2.1 defines it, of two colors rgb(r, g, b)."""
 
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    def luminance(color: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -291,23 +291,23 @@ def test_contrast(page, scheme):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
-    def colour(selector: str, name: str) -> str:
+    def color(selector: str, name: str) -> str:
         return page.execute_script(
             "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]",
             selector, name,
         )  # fmt: skip
 
-    paper, card = colour("body", "backgroundColor"), colour(".chart", "backgroundColor")
+    paper, card = color("body", "backgroundColor"), color(".chart", "backgroundColor")
     assert (contrast(paper, "rgb(0, 0, 0)") > 10) == (scheme == "light")
-    assert contrast(colour("main p", "color"), paper) >= 7
+    assert contrast(color("main p", "color"), paper) >= 7
     for selector in (".unit", ".tiles span", ".example", ".legend .at"):
-        assert contrast(colour(selector, "color"), card) >= 4.5, selector
-    assert contrast(colour(".plot text", "fill"), card) >= 4.5
-    assert contrast(colour(".line-0", "stroke"), card) >= 3
-    assert contrast(colour(".line-1", "stroke"), card) >= 4.5  # of text too: "mixed in"
-    assert contrast(colour(".axis", "stroke"), card) >= 3
+        assert contrast(color(selector, "color"), card) >= 4.5, selector
+    assert contrast(color(".plot text", "fill"), card) >= 4.5
+    assert contrast(color(".line-0", "stroke"), card) >= 3
+    assert contrast(color(".line-1", "stroke"), card) >= 4.5  # of text too: "mixed in"
+    assert contrast(color(".axis", "stroke"), card) >= 3
     for bar in (".bar-clean", ".bar-known"):
-        assert contrast(colour(bar, "fill"), card) >= 3, bar
+        assert contrast(color(bar, "fill"), card) >= 3, bar
 
 
 def test_without_scripts(page, browser):
@@ -316,7 +316,7 @@ def test_without_scripts(page, browser):
         browser.refresh()
         shown = [f for f in find_all(browser, "figure.grid") if f.is_displayed()]
         assert len(shown) == 1 and "step 40" in shown[0].text
-        assert len(find_all(browser, "polyline")) >= 6
+        assert len(find_all(browser, "g.line > path")) >= 6
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
