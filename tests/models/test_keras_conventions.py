@@ -46,7 +46,7 @@ class TestLearningRates:
     def test_reduced_on_plateau(self):
         model = make()
         plateau = keras.callbacks.ReduceLROnPlateau(
-            monitor="cost", factor=0.1, patience=0, min_delta=1e9
+            monitor="cost", mode="min", factor=0.1, patience=0, min_delta=1e9
         )
         model.fit(data(), batch_size=16, epochs=2, callbacks=[plateau], verbose=0)
         np.testing.assert_allclose(rates(model), [1e-4, 5e-5], rtol=1e-5)
