@@ -70,7 +70,7 @@ def test_crashes_between_any_two_writes(tiny, finished, monkeypatch, capsys):
     assert "interrupted at step 43, which has a checkpoint" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is handler
     assert tiny.train() == 0
-    assert "going on from step 43" in capsys.readouterr().out
+    assert "resuming from step 43" in capsys.readouterr().out
     assert_same(tiny, finished, 60)
 
 

@@ -329,7 +329,7 @@ class UOTM(Losses, Sharing, Sampling, keras.Model):
             >>> UOTM.from_preset("digits").generate(16).shape
             (16, 8, 8, 1)
         """
-        from uotm_keras.presets import from_preset
+        from uotm_keras.models.loading import from_preset
 
         return from_preset(cls, name, load_weights)
 
