@@ -116,8 +116,6 @@ def test_help():
     assert "  --sizes  (integers of at least 1, separated by commas; default 1,2)" in lines
     accepted = "one or more of fid, kid, separated by commas, or auto"
     assert f"  --scores  ({accepted}; default auto)" in lines
-        "  --scores  (one or more of fid, kid, separated by commas, or auto; default auto)" in lines
-    )
     assert "  --steps  (an integer from 1 to 100; default 20)" in lines
     assert "  --fresh  (on or off; default off)" in lines
     assert lines.index("Training:") > lines.index("Flags:")
