@@ -1,7 +1,7 @@
 """From flags and the environment to how training is spread over devices and processes."""
 
 from uotm_keras.backend.cluster import Cluster, Distribution
-from uotm_keras.config.schema import DeviceConfig
+from uotm_keras.config.groups import DeviceConfig
 from uotm_keras.utils.errors import InputError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from uotm_keras.cli.shared_flags import checkpoint_flag
 from uotm_keras.config import Command, Enum, Enums, Integer, Text, TrainConfig, flag
-from uotm_keras.config.schema import DATASET, FOLDER, INCEPTION_WEIGHTS, METRICS
+from uotm_keras.config.groups import DATASET, FOLDER, INCEPTION_WEIGHTS, METRICS
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.seeds import MAX_SEED
 

@@ -10,8 +10,8 @@ import numpy as np
 from uotm_keras import data, metrics
 from uotm_keras.cli.evaluate_config import EvaluateConfig
 from uotm_keras.cli.scores import EMBEDDED
+from uotm_keras.config.groups import DataConfig
 from uotm_keras.config.parsers import near_matches
-from uotm_keras.config.schema import DataConfig
 from uotm_keras.metrics.samples import open_images
 from uotm_keras.metrics.statistics import read_npz
 from uotm_keras.training.runs import load_run

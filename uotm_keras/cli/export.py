@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from uotm_keras.cli.shared_flags import checkpoint_flag, run_dir_flag
 from uotm_keras.config import Boolean, Command, Enum, TrainConfig, flag, run_command, to_flags
-from uotm_keras.config.schema import FOLDER
+from uotm_keras.config.groups import FOLDER
 
 if TYPE_CHECKING:
     from uotm_keras.training.runs import Run

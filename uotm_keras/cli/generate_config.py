@@ -7,7 +7,7 @@ from absl import flags
 
 from uotm_keras.cli.shared_flags import checkpoint_flag
 from uotm_keras.config import Command, Enum, Integer, Text, flag, group
-from uotm_keras.config.schema import FOLDER
+from uotm_keras.config.groups import FOLDER
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.seeds import MAX_SEED
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from uotm_keras.cli.shared_flags import checkpoint_flag, run_dir_flag
 from uotm_keras.config import Command, Integer, flag, run_command
-from uotm_keras.config.schema import FOLDER
+from uotm_keras.config.groups import FOLDER
 from uotm_keras.utils.errors import InputError
 
 if TYPE_CHECKING:

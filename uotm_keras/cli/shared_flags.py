@@ -3,8 +3,8 @@
 from typing import Any
 
 from uotm_keras.config.fields import flag
+from uotm_keras.config.groups import FOLDER
 from uotm_keras.config.parsers import Text
-from uotm_keras.config.schema import FOLDER
 
 
 def run_dir_flag() -> Any:

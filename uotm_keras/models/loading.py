@@ -11,7 +11,8 @@ import numpy as np
 from uotm_keras.config import catalog
 from uotm_keras.config.command_line import Command
 from uotm_keras.config.fields import updated
-from uotm_keras.config.schema import DataConfig, TrainConfig
+from uotm_keras.config.groups import DataConfig
+from uotm_keras.config.schema import TrainConfig
 from uotm_keras.models import build
 from uotm_keras.utils.errors import InputError, unknown_name
 
