@@ -1,4 +1,4 @@
-"""Scores a run or a folder of samples: `python evaluate.py --help`."""
+"""Score a run or a folder of images: `python evaluate.py --help`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Draws samples of a trained generator: `python generate.py --help`."""
+"""Draw samples from a trained generator: `python generate.py --help`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Trains a UOTM: `python train.py --help`."""
+"""Train a model: `python train.py --help`."""
 
 import os
 import sys

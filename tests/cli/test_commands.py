@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from uotm_keras.__main__ import main
+from uotm_keras.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +25,15 @@ def test_unknown_command(capsys):
     assert "did you mean 'train'?" in capsys.readouterr().err
     assert main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "\n  --run_dir  (the path of a folder" in text
+    assert main([name, "--no_such_flag=1"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown flag --no_such_flag")
 
 
 def test_command_gets_its_flags(capsys):

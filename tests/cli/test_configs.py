@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from uotm_keras.cli import build, flags
+from uotm_keras.cli.train import COMMAND
 from uotm_keras.cli.train import main as train
+from uotm_keras.config import TrainConfig, flags_of, updated
+from uotm_keras.config.fields import value_of
+from uotm_keras.models import build
 from uotm_keras.networks import NCSNpp
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +32,8 @@ NETWORKS = ("generator", "channel_multipliers", "num_res_blocks", "attention_res
             "mapping_layers", "blocks", "potential", "potential_blocks")  # fmt: skip
 
 
-def parsed(path: Path) -> dict:
-    return flags.parse([f"--flagfile={path}"])
+def parsed(name: str) -> TrainConfig:
+    return COMMAND.parse([f"--config={name}"])
 
 
 def test_all_are_there():
@@ -44,28 +47,23 @@ def test_all_are_there():
 
 @functools.cache
 def model_of(shape: tuple, networks: tuple):
-    values = flags.parse(["--dataset=x", "--run_dir=x"])
-    return build.build_model({**values, **dict(networks), **TINY}, shape, 10)
+    return build.build_model(updated(TrainConfig(), **{**dict(networks), **TINY}), shape, 10)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config(path):
-    values = parsed(path)
-    shape = SHAPES[values["dataset"]]
-    assert values["image_size"] in (0, shape[0])
-    assert values["run_dir"] == f"runs/{path.stem}"
-    networks = tuple(
-        (name, tuple(v) if isinstance(v, list) else v)
-        for name, v in values.items()
-        if name in NETWORKS
-    )
+    config = parsed(path.stem)
+    shape = SHAPES[config.data.dataset]
+    assert config.data.image_size in (0, shape[0])
+    known = flags_of(TrainConfig)
+    networks = tuple((name, value_of(config, known[name])) for name in NETWORKS)
     # As many halvings fit 64 px as 256 px, in less time.
     small = (min(shape[0], 64), min(shape[1], 64), shape[2])
     assert shape[0] % small[0] == 0
     assert model_of(small, networks).data_shape == small
     header = path.read_text().split("\n\n")[0]
-    assert f"python train.py --flagfile=configs/{path.name}" in header
-    assert "Published" in header or "nothing published" in header
+    assert f"python train.py --config={path.stem}" in header
+    assert "Published: " in header or "Nothing published" in header
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_a_few_steps_of_the_family(name, tmp_path):
         "num_workers": 0, "jko_phase_steps": 2, "alpha_until": 2,
     }  # fmt: skip
     given = [f"--{flag}={value}" for flag, value in short.items()]
-    assert train([f"--flagfile={ROOT}/configs/{name}.flags", *given]) == 0
+    assert train([f"--config={name}", *given]) == 0
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     logged = [json.loads(line) for line in lines]
     assert logged[-1]["step"] == 4
@@ -90,32 +88,28 @@ def test_a_few_steps_of_the_family(name, tmp_path):
 
 
 def test_the_family_s_settings():
-    sd = {kind: parsed(ROOT / f"configs/mnist5k_uotm_sd{kind}.flags")
-          for kind in ("", "_cosine", "_step")}  # fmt: skip
-    alphas = {kind: build._alpha(values) for kind, values in sd.items()}
+    sd = {kind: parsed(f"mnist5k_uotm_sd{kind}") for kind in ("", "_cosine", "_step")}
+    alphas = {kind: build.build_alpha(config.objective) for kind, config in sd.items()}
     for alpha in alphas.values():
         assert float(alpha(0)) == pytest.approx(0.2)
         assert float(alpha(9000)) == pytest.approx(5)
     assert float(alphas[""](4500)) == pytest.approx(2.6)
     assert float(alphas["_cosine"](2250)) == pytest.approx(0.2 + 2.4 * (1 - math.cos(math.pi / 4)))
     assert [float(alphas["_step"](step)) for step in (4499, 4500)] == pytest.approx([0.2, 5])
-    plain = parsed(ROOT / "configs/mnist5k.flags")
+    tau = parsed("mnist5k").objective.tau
     for name, target in (("sjko", "kl"), ("sjko_jsd", "jsd")):
-        values = parsed(ROOT / f"configs/mnist5k_{name}.flags")
-        assert values["target_divergence"] == target
-        assert 1 / (2 * values["jko_step_size"] * 32 * 32) == pytest.approx(plain["tau"])
-        assert 5 * values["jko_phase_steps"] == values["max_steps"]
+        config = parsed(f"mnist5k_{name}")
+        assert config.objective.target_divergence == target
+        assert 1 / (2 * config.objective.jko_step_size * 32 * 32) == pytest.approx(tau)
+        assert 5 * config.objective.jko_phase_steps == config.run.max_steps
 
 
 def test_the_paper_s_cifar10():
-    values = parsed(ROOT / "configs/cifar10.flags")
+    config = parsed("cifar10")
     # The defaults of the network are the paper's, checked by their number of parameters.
     for name, parameter in inspect.signature(NCSNpp).parameters.items():
-        if name in values:
-            expected = parameter.default
-            if isinstance(expected, bool):
-                expected = "on" if expected else "off"
-            assert values[name] == (list(expected) if isinstance(expected, tuple) else expected)
-    assert values["potential_base_channels"] == 64
-    rate = build._rate(values, "generator_lr", 50000 // values["batch_size"])
+        if hasattr(config.generator, name):
+            assert getattr(config.generator, name) == parameter.default
+    assert config.potential.potential_base_channels == 64
+    rate, _ = build.build_rates(config, 50000 // config.data.batch_size)
     assert (rate.initial, rate.minimum, rate.total, rate.hold) == (1.6e-4, 1e-5, 1800, 195)

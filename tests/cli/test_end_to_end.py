@@ -54,7 +54,7 @@ def test_most_of_the_junk_has_the_lowest_weights(contaminated, capsys):
 
 
 def test_exports_draw_the_runs_digits_elsewhere(contaminated, tmp_path):
-    from uotm_keras.cli.runs import load_run
+    from uotm_keras.training.runs import load_run
     from uotm_keras.utils.seeds import sample_noise
 
     for format in ("savedmodel", "onnx"):

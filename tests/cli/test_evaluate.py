@@ -13,9 +13,10 @@ from tiny_run import TinyRun
 
 from uotm_keras import metrics
 from uotm_keras.__main__ import main as commands
-from uotm_keras.cli.evaluate import main, parse
-from uotm_keras.cli.runs import load_run
+from uotm_keras.cli.evaluate import main
+from uotm_keras.cli.evaluate_config import COMMAND
 from uotm_keras.metrics.digit_features import load_digit_images
+from uotm_keras.training.runs import load_run
 from uotm_keras.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -200,10 +201,9 @@ class TestSamples:
 class TestFlagfiles:
     @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").iterdir()))
     def test_every_config_is_accepted(self, name):
-        values, given = parse([f"--flagfile={ROOT}/configs/{name}.flags"])
-        assert values["run_dir"] == f"runs/{name}" and given["dataset"] == values["dataset"]
-        values, _ = parse([f"--flagfile={ROOT}/configs/{name}.flags", "--samples=x"])
-        assert values["run_dir"] is None
+        config = COMMAND.parse([f"--config={name}"])
+        assert config.run_dir == f"runs/{name}" and config.dataset
+        assert COMMAND.parse([f"--config={name}", "--samples=x"]).run_dir is None
 
     def test_cifar10_with_a_run(self, run, capsys):
         # The batch size of the file counts; its data set would, were none given after it.
@@ -265,7 +265,7 @@ BAD = [
     (["--run_dir=RUN", "--run_dri=x"], "did you mean"),
     (["--run_dir=RUN", "--learning_rate=3"], "unknown flag --learning_rate"),
     (["--run_dir=RUN", "--generator_lr=-1"], "--generator_lr=-1"),
-    (["--run_dir=RUN", "--reference=/nowhere"], "--reference=/nowhere is not there"),
+    (["--run_dir=RUN", "--reference=/nowhere"], "--reference=/nowhere does not exist"),
     (["--run_dir=RUN", "--reference=mnist5"], "did you mean 'mnist5k'"),
     (["--run_dir=RUN", "--reference=mnist5k"], "8×8 pixels and the images of the reference"),
     (["--run_dir=RUN", "--reference=toy:moons"], "points"),

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 
 from uotm_keras.cli import export, generate
-from uotm_keras.cli.runs import load_run
+from uotm_keras.training.runs import load_run
 
 
 @pytest.fixture(scope="module")
@@ -130,16 +130,16 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
         ([], "--run_dir, --exported and --preset"),
         (["--run_dir=RUN", "--exported=x"], "--run_dir, --exported and --preset"),
         (["--exported=nowhere"], "nowhere is not an export"),
-        (["--exported=x", "--weights=raw"], "--weights is of a run: it needs --run_dir"),
+        (["--exported=x", "--weights=raw"], "--weights is for runs: it needs --run_dir"),
         (["--run_dir=nowhere"], "holds no run"),
         (["--run_dir=RUN", "--seeds=3-1"], "3-1 must rise"),
-        (["--run_dir=RUN", "--seeds=-1"], "'-1' is not a whole number"),
+        (["--run_dir=RUN", "--seeds=-1"], "'-1' is not an integer"),
         (["--run_dir=RUN", "--seeds=99999999999999999999"], "must rise, stay below"),
-        (["--run_dir=RUN", "--seeds=²"], "'²' is not a whole number"),
+        (["--run_dir=RUN", "--seeds=²"], "'²' is not an integer"),
         (["--run_dir=RUN", "--checkpoint=²"], "--checkpoint=² is not a file"),
         (["--run_dir=RUN", "--n=0"], "--n=0"),
         (["--run_dir=RUN", "--n=3", "--seeds=1"], "exclude each other"),
-        (["--run_dir=RUN", "--interpolate=2", "--seeds=1"], "two seeds"),
+        (["--run_dir=RUN", "--interpolate=2", "--seeds=1"], "at least two seeds"),
         (["--run_dir=RUN", "--checkpoint=999"], "999"),
         (["--run_dir=RUN", "--out=FILE"], "is a file"),
         (["--run_dir=RUN", "--out=FILE/x.png"], "cannot write"),

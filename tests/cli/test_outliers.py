@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from uotm_keras import data
 from uotm_keras.cli import outliers
-from uotm_keras.cli.runs import load_run
+from uotm_keras.training.runs import load_run
 
 
 def test_ranking_is_that_of_target_weights(tiny, tmp_path, capsys):

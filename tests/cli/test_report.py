@@ -10,7 +10,7 @@ from tiny_run import TinyRun, assert_same
 
 from uotm_keras.__main__ import main as command
 from uotm_keras.cli import report as run_page
-from uotm_keras.cli.runs import load_run
+from uotm_keras.training.runs import load_run
 
 CONTAMINATED = {"dataset": "digits", "contaminate": "mnist5k:0.05", "max_steps": 12,
                 "checkpoint_every": 5, "sample_every": 4, "grid_size": 2, "log_every": 3,
@@ -140,7 +140,7 @@ class TestCommand:
         run = copy(shown, tmp_path / "run")
         assert command(["report", f"--run_dir={run.folder}", "--examples=0"]) == 0
         text = (run.folder / "report.html").read_text()
-        assert "They were not looked for" in text and "Training image" not in text
+        assert "Weights were not computed" in text and "Training image" not in text
 
     def test_without_checkpoints_or_data(self, shown, tmp_path, capsys):
         run = copy(shown, tmp_path / "run")

@@ -70,7 +70,7 @@ def test_crashes_between_any_two_writes(tiny, finished, monkeypatch, capsys):
     assert "interrupted at step 43, which has a checkpoint" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is handler
     assert tiny.train() == 0
-    assert "going on from step 43" in capsys.readouterr().out
+    assert "resuming from step 43" in capsys.readouterr().out
     assert_same(tiny, finished, 60)
 
 
@@ -92,7 +92,7 @@ def test_kill_9(tiny, tmp_path):
     reached = Checkpoints(tiny.folder / "checkpoints").newest(print)
     logged = tiny.lines()[-1]["step"]
     assert logged >= 70 and reached > logged - 50
-    # It goes on here, to a step further on, and another run goes there without a stop.
+    # It resumes here and trains further; another run trains as far without a stop.
     end = max(reached + 13, logged + 1)
     assert tiny.train(max_steps=end, **intervals) == 0
     whole = type(tiny)(tmp_path / "whole")

@@ -7,10 +7,10 @@ from test_resume import Crash, crash_after
 from test_train_command import one_sentence
 from tiny_run import TinyRun, assert_same
 
-from uotm_keras.cli.runs import load_run
 from uotm_keras.metrics import digit_frechet_distance, to_uint8
 from uotm_keras.training.checkpoints import Checkpoints
 from uotm_keras.training.metrics_log import MetricsLog
+from uotm_keras.training.runs import load_run
 from uotm_keras.training.scoring import BEST
 
 DIGITS = {"dataset": "digits", "max_steps": 20, "log_every": 5, "checkpoint_every": 8,

@@ -118,7 +118,7 @@ class TestGoingOn:
         path.write_bytes(content)
         assert run.train() == 0
         out = capsys.readouterr().out
-        assert "step_000060.weights.h5 is damaged" in out and "going on from step 50" in out
+        assert "step_000060.weights.h5 is damaged" in out and "resuming from step 50" in out
         assert_same(run, finished, 60)
 
     def test_no_usable_checkpoint_is_an_error(self, finished, tmp_path, capsys):

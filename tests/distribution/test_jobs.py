@@ -101,7 +101,7 @@ def test_killed_worker_ends_the_job_and_it_goes_on(tmp_path, whole):
     end = max(reached + 10, job.run.lines()[-1]["step"] + 1)
     with Job(tmp_path, {"max_steps": end}) as job:
         assert [job.wait(0), job.wait(1)] == [0, 0], job.text(0) + job.text(1)
-        assert f"going on from step {reached} of {end}" in job.text(0)
+        assert f"resuming from step {reached} of {end}" in job.text(0)
         assert "shared by 2 replicas in 2 processes" in job.text(0)
         assert "UOTM" not in job.text(1)
     assert_close(job.run, whole(end), end)

@@ -1,53 +1,77 @@
-"""Presets: the same models as the flagfiles make, and weights that draw digits."""
-
-from pathlib import Path
+"""Presets: the models of the shipped configs, and packaged weights that draw digits."""
 
 import keras
 import numpy as np
 import pytest
 
 import uotm_keras as uk
-from uotm_keras.cli import build
-from uotm_keras.cli import flags as train_flags
+from uotm_keras.config import catalog
+from uotm_keras.models import build, loading
+from uotm_keras.models.sjko import SJKO
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+# Small enough to build all of them.
+SMALL = [name for name in catalog.names() if name == "digits" or name.startswith("mnist5k")]
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist5k"])
-def test_preset_is_its_flagfile(name):
-    flags = train_flags.parse([f"--flagfile={CONFIGS}/{name}.flags"])
+def plain(config):
+    """A config without the names of layers and models, which count up."""
+    if isinstance(config, dict):
+        return {
+            k: plain(v)
+            for k, v in config.items()
+            if k not in ("name", "shared_object_id", "source")
+        }
+    return [plain(v) for v in config] if isinstance(config, (list, tuple)) else config
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_preset_is_the_model_of_its_config(name):
+    config = loading.preset_config(name)
     preset = uk.UOTM.from_preset(name, load_weights=False)
-    ours = preset.get_config()
-    theirs = build.build_model(flags, preset.data_shape, 1).get_config()
-
-    def plain(config):
-        if isinstance(config, dict):  # layers' and models' names count up
-            return {
-                k: plain(v)
-                for k, v in config.items()
-                if k not in ("name", "shared_object_id", "source")
-            }
-        return [plain(v) for v in config] if isinstance(config, (list, tuple)) else config
-
-    assert plain(ours) == plain(theirs)
+    theirs = build.build_model(config, preset.data_shape, 1)
+    assert type(preset) is type(theirs)
+    assert plain(preset.get_config()) == plain(theirs.get_config())
     for which in ("generator", "potential"):
         rate = float(getattr(preset, f"{which}_optimizer").learning_rate)
-        assert rate == pytest.approx(flags[f"{which}_lr"])
+        assert rate == pytest.approx(getattr(config.optimization, f"{which}_lr"))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "celeba_hq_256"])
-def test_papers_presets_are_their_flagfiles(name):
-    from uotm_keras import presets
+def test_the_paper_s_networks():
+    config = loading.preset_config("cifar10")
+    networks = build.build_networks(config, loading.example_shape("cifar10", config.data))
+    assert [network.count_params() for network in networks] == [44_820_611, 12_247_809]
 
-    preset = presets._PRESETS[name]
-    flags = train_flags.parse([f"--flagfile={CONFIGS}/{name}.flags"])
-    assert preset.tau == flags["tau"] and preset.gamma == flags["r1_gamma"]
-    assert preset.rates == (flags["generator_lr"], flags["potential_lr"])
-    assert preset.ema_decay == flags["ema_decay"]
-    if name == "cifar10":
-        generator, potential = preset.networks()
-        assert generator.count_params() == 44_820_611
-        assert potential.count_params() == 12_247_809
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_shape_of_every_preset_is_known(name):
+    shape = loading.example_shape(name, loading.preset_config(name).data)
+    dataset = loading.preset_config(name).data.dataset
+    if name in SMALL:
+        assert uk.data.get(dataset).shape == shape
+    assert shape[0] == shape[1] and shape[2] in (1, 3)
+
+
+def test_a_preset_leaves_the_process_as_it_is():
+    """Unlike a run, it sets no dtype policy."""
+    before = keras.config.dtype_policy().name
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        uk.UOTM.from_preset("digits", load_weights=False)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_the_class_of_a_preset():
+    class Mine(uk.UOTM):
+        pass
+
+    assert type(uk.UOTM.from_preset("mnist5k_sjko")) is SJKO
+    assert type(SJKO.from_preset("mnist5k_sjko")) is SJKO
+    assert type(Mine.from_preset("digits")) is Mine
+    for cls, name, wanted in ((SJKO, "digits", "UOTM"), (Mine, "mnist5k_sjko", "SJKO")):
+        with pytest.raises(uk.InputError, match=f"use {wanted}.from_preset"):
+            cls.from_preset(name)
 
 
 def test_weights_in_the_package_draw_digits():
@@ -91,7 +115,8 @@ def test_code_in_a_keras_file_does_not_run(tmp_path):
 
 
 def test_names():
-    assert "cifar10" in uk.presets.list()
+    assert list(uk.presets.list()) == catalog.names()
+    assert "CIFAR-10" in uk.presets.list()["cifar10"]
     with pytest.raises(uk.InputError, match="did you mean 'digits'"):
         uk.UOTM.from_preset("digit")
     with pytest.raises(uk.InputError, match="has no weights"):

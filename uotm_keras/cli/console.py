@@ -1,4 +1,4 @@
-"""How evaluate.py shows its work: progress bars and a table."""
+"""Progress bars on a terminal, and the table of scores."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,9 +6,9 @@ from uotm_keras.metrics.scorer import LABELS
 
 
 class Bars:
-    """Progress bars on a terminal's stderr; nothing elsewhere. A context manager."""
+    """Progress bars on stderr if it is a terminal. Use it as a context manager."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -32,13 +32,14 @@ class Bars:
         self._progress.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def bar(self, label: str, total: int | None) -> Callable[[int], None]:
-        """A function that moves a bar on, which appears at its first call.
+        """Return a function that advances a bar by a count.
 
-        A second pass over the same images begins a second bar.
+        The bar appears at the first call. A second pass over the same images starts a
+        second bar.
         """
         task, done = None, 0
 
@@ -53,7 +54,7 @@ class Bars:
 
 
 def print_scores(result: Mapping, subject: str) -> None:
-    """Prints a result of the evaluation command as a table with what belongs beside it."""
+    """Print a result of `evaluate.py` as a table, with its networks and notes."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,12 +1,11 @@
 """From flags and the environment to how training is spread over devices and processes."""
 
-from collections.abc import Mapping
-
 from uotm_keras.backend.cluster import Cluster, Distribution
+from uotm_keras.config.groups import DeviceConfig
 from uotm_keras.utils.errors import InputError
 
 
-def find_cluster(flags: Mapping) -> Cluster | None:
+def find_cluster(devices: DeviceConfig) -> Cluster | None:
     """The processes of this job, where there are several.
 
     Raises:
@@ -14,9 +13,9 @@ def find_cluster(flags: Mapping) -> Cluster | None:
     """
     from uotm_keras.backend import distribution
 
-    strategy = flags["strategy"]
-    if flags["virtual_devices"] > 1:
-        distribution.split_cpu(flags["virtual_devices"])
+    strategy = devices.strategy
+    if devices.virtual_devices > 1:
+        distribution.split_cpu(devices.virtual_devices)
     cluster = distribution.find_cluster()
     if cluster is not None and cluster.processes == 1:
         cluster = None
@@ -33,7 +32,7 @@ def find_cluster(flags: Mapping) -> Cluster | None:
     return cluster
 
 
-def open_distribution(flags: Mapping, cluster: Cluster | None) -> Distribution:
+def open_distribution(devices: DeviceConfig, cluster: Cluster | None) -> Distribution:
     """Prepares the devices; before a model is made, and after all processes have met.
 
     Raises:
@@ -43,13 +42,13 @@ def open_distribution(flags: Mapping, cluster: Cluster | None) -> Distribution:
 
     if cluster is not None:
         return distribution.open_distribution("multiworker", cluster)
-    strategy = flags["strategy"]
+    strategy = devices.strategy
     if strategy == "none":
         return Distribution()
     count, kind = distribution.count_devices()
-    if flags["virtual_devices"] > 1 and kind != "CPU":
+    if devices.virtual_devices > 1 and kind != "CPU":
         raise InputError(
-            f"flag --virtual_devices={flags['virtual_devices']} is for machines without GPUs: "
+            f"flag --virtual_devices={devices.virtual_devices} is for machines without GPUs: "
             "accepted is 1."
         )
     if count > 1:

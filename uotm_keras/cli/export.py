@@ -1,98 +1,107 @@
 """`python -m uotm_keras export`: the averaged generator of a run for programs without Keras."""
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from uotm_keras.cli.entry import run_command
-from uotm_keras.cli.runs import add_checkpoint_flag
-from uotm_keras.config.flags import Choice, Command, Text
+from uotm_keras.cli.shared_flags import checkpoint_flag, run_dir_flag
+from uotm_keras.config import Boolean, Command, Enum, TrainConfig, flag, run_command, to_flags
+from uotm_keras.config.groups import FOLDER
 
-USAGE = """\
-Writes the averaged generator of a run as a folder that needs only TensorFlow (savedmodel) or
+if TYPE_CHECKING:
+    from uotm_keras.training.runs import Run
+
+_KINDS = {"savedmodel": "a TensorFlow SavedModel", "onnx": "an ONNX graph"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Which generator is exported, and how."""
+
+    run_dir: str = run_dir_flag()
+    checkpoint: str = checkpoint_flag()
+    format: str = flag("savedmodel", Enum(*_KINDS), "Format of the export.")
+    out: str = flag("exported", FOLDER, "Folder to create.")
+    overwrite: bool = flag(False, Boolean(), "Whether an export in --out may be replaced.")
+
+
+COMMAND = Command(
+    """\
+Export the averaged generator of a run to a folder that needs only TensorFlow (savedmodel) or
 only ONNX Runtime (onnx).
 
     python -m uotm_keras export --run_dir=runs/digits --out=digits_model
     python -m uotm_keras export --run_dir=runs/digits --out=digits_onnx --format=onnx
 
 A SavedModel has the signatures serve(source, latent), also called serving_default, and
-sample(n, seed); model.onnx the inputs source and latent. float32, any batch size, images in
-[-1, 1]. Beside them lie uotm_keras.json (what was exported), model_card.md (for people, in
-the Hugging Face form) and samples.png. Every backend writes both, with TensorFlow's help;
-onnx needs the extra: pip install 'uotm_keras[onnx]'."""
-
-
-def command() -> Command:
-    """The flags of this command."""
-    c = Command(USAGE)
-    c.group("Flags")
-    c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
-    add_checkpoint_flag(c)
-    c.add("format", Choice("savedmodel", "onnx"), "savedmodel", "What to write.")
-    c.add("out", Text("the path of a folder"), "exported", "The folder to make.")
-    c.add("overwrite", Choice("off", "on"), "off", "Whether an export there may be replaced.")
-    return c
+sample(n, seed). model.onnx has the inputs source and latent. Both are float32, take any batch
+size and return images in [-1, 1]. The folder also holds uotm_keras.json (what was exported),
+model_card.md (in the Hugging Face form) and samples.png. Both formats can be written with every
+backend and need TensorFlow; onnx also needs the extra: pip install 'uotm_keras[onnx]'.""",
+    ExportConfig,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exports as the flags say; 0, or 2 after one sentence on stderr."""
-    return run_command(argv, command, lambda arguments: _export(command().parse(arguments)))
+    """Run the command and return its exit code; see `run_command`."""
+    return run_command(COMMAND, _export, argv)
 
 
-def _export(flags: dict) -> int:
-    out, overwrite = flags["out"], flags["overwrite"] == "on"
-    print(export_run(flags["run_dir"], flags["checkpoint"], out, flags["format"], overwrite))
+def _export(config: ExportConfig) -> int:
+    print(export_run(config))
     return 0
 
 
-def export_run(run_dir: str, checkpoint: str, out: str, format: str, overwrite: bool) -> str:
-    """Exports a run's averaged generator; a sentence that says where it is.
+def export_run(config: ExportConfig) -> str:
+    """Export the averaged generator of a run, and return a sentence that says where it is.
 
-    Args:
-        run_dir, checkpoint: see `runs.load_run`.
-        out: the folder to make.
-        format: of `exporting.FORMATS`.
-        overwrite: whether an export there may be replaced.
+    Raises:
+        InputError: the run, a package or the checkpoint is missing, or --out cannot be
+            written.
     """
-    from uotm_keras.cli.runs import load_run
     from uotm_keras.exporting import require_packages
+    from uotm_keras.training.runs import load_run
 
-    require_packages(format)
-    run = load_run(run_dir, checkpoint=checkpoint)
-    metadata = run_metadata(run_dir, run.flags, run.step)
-    folder = run.model.export(out, format, overwrite=overwrite, metadata=metadata)
-    kind = {"savedmodel": "a TensorFlow SavedModel", "onnx": "an ONNX graph"}[format]
-    return f"The averaged generator of step {run.step} is in {folder}, {kind}."
+    require_packages(config.format)
+    run = load_run(config.run_dir, checkpoint=config.checkpoint)
+    folder = run.model.export(
+        config.out,
+        config.format,
+        overwrite=config.overwrite,
+        metadata=run_metadata(config.run_dir, run),
+    )
+    return f"The averaged generator of step {run.step} is in {folder}, {_KINDS[config.format]}."
 
 
-def run_metadata(run_dir: str, flags: Mapping, step: int) -> dict:
-    """What an export says of its run, for `model_card.model_card`.
+def run_metadata(run_dir: str, run: "Run") -> dict[str, Any]:
+    """Return what an export records about its run, for `exporting.model_card`.
 
     Args:
-        run_dir: the run's directory.
-        flags: its flags.
-        step: of the exported weights; scores of other steps are not told.
+        run_dir: the run's folder.
+        run: the exported run; only scores of its step are recorded.
     """
     from uotm_keras.training.metrics_log import read_log
     from uotm_keras.training.run_directory import RunDirectory
 
     directory = RunDirectory(run_dir)
-    config = directory.read_config()
-    at_step = [line for line in read_log(directory.metrics) if line["step"] == step]
-    record = {
-        "data_set": flags["dataset"],
-        "flags": dict(flags),
-        "device": config.get("device"),
-        "versions": config.get("versions"),
-        "git_commit": config.get("git_commit"),
+    record = directory.read_config()
+    at_step = [line for line in read_log(directory.metrics) if line["step"] == run.step]
+    metadata = {
+        "data_set": run.config.data.dataset,
+        "flags": to_flags(run.config),
+        "device": record.get("device"),
+        "versions": record.get("versions"),
+        "git_commit": record.get("git_commit"),
         "seconds": at_step[-1].get("seconds") if at_step else None,
-        "scores": _logged_scores(at_step, flags) | _digit_score(directory.path, step),
+        "scores": _logged_scores(at_step, run.config) | _digit_score(directory.path, run.step),
     }
-    return {name: value for name, value in record.items() if value}
+    return {name: value for name, value in metadata.items() if value}
 
 
-def _logged_scores(lines: list[dict], flags: Mapping) -> dict[str, dict]:
-    """What --eval_every scored at this step."""
+def _logged_scores(lines: list[dict], config: TrainConfig) -> dict[str, dict]:
+    """The scores of `--eval_every` at one step."""
     from uotm_keras.metrics.scorer import LABELS
 
     scores = {}
@@ -109,22 +118,22 @@ def _logged_scores(lines: list[dict], flags: Mapping) -> dict[str, dict]:
             if f"{name}_std" in line:
                 record["std"] = line[f"{name}_std"]
             if not digits:
-                record["weights"] = flags.get("inception_weights")
+                record["weights"] = config.scores.inception_weights
             if name != "is":
-                record["reference"] = flags["dataset"]
+                record["reference"] = config.data.dataset
             scores[label] = record
     return scores
 
 
 def _digit_score(folder: Path, step: int) -> dict[str, dict]:
-    """What `python -m uotm_keras digits` found, if it was at this step."""
+    """The score of `python -m uotm_keras digits`, if it is of this step."""
     try:
         record = json.loads((folder / "digit_score.json").read_text())
         if record["step"] != step:
             return {}
         about = {"samples": record["num_samples"], "network": "a digit classifier"}
         return {
-            "recognised as a digit": {"value": record["confident"], **about},
+            "recognized as a digit": {"value": record["confident"], **about},
             "novelty": {"value": record["novelty"], **about},
         }
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,101 +1,104 @@
-"""`python -m uotm_keras report`, and the page that train.py writes at each checkpoint."""
+"""`python -m uotm_keras report`, and the page that training writes at each checkpoint."""
 
+import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from uotm_keras.cli import flags as train_flags
-from uotm_keras.cli.entry import run_command
-from uotm_keras.config.flags import Command, Text, WholeNumber
+from uotm_keras.cli.shared_flags import run_dir_flag
+from uotm_keras.config import Command, Integer, TrainConfig, flag, flags_of, run_command, to_flags
 from uotm_keras.utils.errors import InputError
 
-USAGE = """\
-Writes the page of a run anew: RUN_DIR/report.html, one file to look at without a network.
+if TYPE_CHECKING:
+    from uotm_keras.models.uotm import UOTM
+    from uotm_keras.reporting.lowest_weights import LowestWeights
+    from uotm_keras.training.data import TrainingData
+    from uotm_keras.training.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Which run's page is written, and with how many examples ranked."""
+
+    run_dir: str = run_dir_flag()
+    examples: int = flag(
+        2048, Integer(0, 10_000_000),
+        "Maximum number of training examples whose weights are computed. 0 leaves out the "
+        "section on outliers.",
+    )  # fmt: skip
+
+
+COMMAND = Command(
+    """\
+Write the page of a run again: RUN_DIR/report.html, one file that needs no network.
 
     python -m uotm_keras report --run_dir=runs/digits
 
-train.py writes it too, at each checkpoint. Here the training data with the lowest weights
-come from the newest checkpoint; without one, or without the data, they are left out."""
-
-
-def command() -> Command:
-    """The flags of this command."""
-    c = Command(USAGE)
-    c.group("Flags")
-    c.add("run_dir", Text("the path of a folder"), "runs/digits", "The run's directory.")
-    c.add(
-        "examples", WholeNumber(0, 10_000_000), 2048,
-        "Training examples that are weighed, at most; 0 leaves the outliers out.",
-    )  # fmt: skip
-    return c
+train.py also writes the page at each checkpoint. Here the training examples of lowest weight
+come from the latest checkpoint; without a checkpoint or the data they are left out.""",
+    ReportConfig,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the page as the flags say; 0, or 2 after one sentence on stderr."""
-    return run_command(argv, command, lambda arguments: _write(command().parse(arguments)))
+    """Run the command and return its exit code; see `run_command`."""
+    return run_command(COMMAND, _write, argv)
 
 
-def _write(flags: dict) -> int:
+def _write(config: ReportConfig) -> int:
     from uotm_keras import backend
-    from uotm_keras.cli.build import build_data
-    from uotm_keras.cli.runs import load_run, open_run
     from uotm_keras.cli.scores import describe_protocol
     from uotm_keras.reporting.page import write_page
+    from uotm_keras.training.data import open_data
+    from uotm_keras.training.runs import load_run, open_run
 
-    directory = open_run(flags["run_dir"])
-    run_flags, count = directory.read_config()["flags"], flags["examples"]
+    directory = open_run(config.run_dir)
     backend.prepare_command()
-    step, facts, outliers = None, {}, "They were not looked for."
-    if count:
+    step: int | None = None
+    facts: dict[str, str] = {}
+    outliers: LowestWeights | str = "Weights were not computed."
+    if config.examples:
         try:
-            run = load_run(flags["run_dir"])
+            run = load_run(config.run_dir)
             step, facts = run.step, _network_facts(run.model)
-            outliers = _outliers(run.model, build_data(run_flags), step, run_flags, count)
+            outliers = _outliers(run.model, open_data(run.config), step, run.config, config)
         except InputError as error:
-            outliers = f"They could not be found here: {error}"
+            outliers = f"Weights could not be computed: {error}"
             print(f"without outliers: {' '.join(str(error).split())}")
     page = write_page(
         directory, step=step, facts=facts, lowest_weights=outliers,
-        protocol=describe_protocol(run_flags), **_about_flags(),
+        protocol=describe_protocol(directory.read_flags()), **_about_flags(),
     )  # fmt: skip
     print(f"  page  {page}")
     return 0
 
 
-def _outliers(model, data, step: int, flags: Mapping, examples: int):
-    """The page's `Outliers`, or a sentence why there are none."""
-    from uotm_keras.reporting.lowest_weights import find_lowest_weights
+def page_writer(
+    config: TrainConfig, opened: "TrainingData", directory: "RunDirectory"
+) -> Callable[["UOTM", int], None]:
+    """Return a function of (model, step) that writes the run's page.
 
-    if flags["target_divergence"] == "balanced":
-        return "With --target_divergence=balanced every example has the weight 1: there are none."
-    # In batches as in training, for potentials with minibatch statistics.
-    batch_size = min(flags["batch_size"], len(data.target))
-    return find_lowest_weights(model, data.target, step, batch_size, examples)
-
-
-def page_writer(flags: Mapping, data, directory) -> Callable[[object, int], None]:
-    """A function of (model, step) that writes the run's page.
-
-    It draws no random numbers and leaves the model as it is. Whatever goes wrong is told in
-    one line on stderr: a page is no reason to end a run.
+    The function draws no random numbers and does not change the model. Any failure becomes
+    one line on stderr, because a page is no reason to end a run.
 
     Args:
-        flags: of the run.
-        data: a `build.Data`.
-        directory: the `RunDirectory`.
+        config: the run's configuration.
+        opened: its datasets.
+        directory: its directory.
     """
     from uotm_keras.cli.scores import describe_protocol
-    from uotm_keras.reporting.lowest_weights import EXAMPLES
     from uotm_keras.reporting.page import write_page
     from uotm_keras.reporting.thumbnails import Pictures
 
     pictures = Pictures()
+    page = ReportConfig(run_dir=str(directory.path))
 
-    def write(model, step: int) -> None:
+    def write(model: "UOTM", step: int) -> None:
         try:
             write_page(
                 directory, step=step, facts=_network_facts(model),
-                lowest_weights=_outliers(model, data, step, flags, EXAMPLES),
-                protocol=describe_protocol(flags), pictures=pictures, **_about_flags(),
+                lowest_weights=_outliers(model, opened, step, config, page),
+                protocol=describe_protocol(config), pictures=pictures, **_about_flags(),
             )  # fmt: skip
         except Exception as error:
             text = " ".join(str(error).split()) or type(error).__name__
@@ -104,19 +107,30 @@ def page_writer(flags: Mapping, data, directory) -> Callable[[object, int], None
     return write
 
 
-def _about_flags() -> dict:
-    """What the page must know of the training flags."""
-    values = train_flags.parse(["--run_dir=none", "--dataset=none"])
-    command = train_flags.command()
-    names = [name for name in values if name not in ("run_dir", "dataset")]
+def _outliers(
+    model: "UOTM", opened: "TrainingData", step: int, config: TrainConfig, page: ReportConfig
+) -> "LowestWeights | str":
+    """The training examples of lowest weight, or a sentence why there are none."""
+    from uotm_keras.reporting.lowest_weights import find_lowest_weights
+
+    if config.objective.target_divergence == "balanced":
+        return "With --target_divergence=balanced every example has the weight 1."
+    # Batches as in training, for potentials with minibatch statistics.
+    batch_size = min(config.data.batch_size, len(opened.target))
+    return find_lowest_weights(model, opened.target, step, batch_size, page.examples)
+
+
+def _about_flags() -> dict[str, Any]:
+    """What the page needs to know about the training flags."""
+    defaults = to_flags(TrainConfig())
+    known = flags_of(TrainConfig)
     return {
-        "defaults": {name: values[name] for name in names},
-        # No flag but these two lacks a default, which says how None is written.
-        "unset": {name: str(command.default(name)) for name in names if values[name] is None},
+        "defaults": {name: value for name, value in defaults.items() if not known[name].required},
+        "unset": {name: known[name].text(None) for name in known if known[name].none},
     }
 
 
-def _network_facts(model) -> dict[str, str]:
+def _network_facts(model: "UOTM") -> dict[str, str]:
     from uotm_keras.reporting.formatting import grouped
 
     return {

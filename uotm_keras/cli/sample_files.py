@@ -1,9 +1,9 @@
-"""Where generate.py puts samples: a folder of PNG files, a grid, or an .npz file."""
+"""How `generate.py` writes samples: a folder of PNG files, a grid, or an .npz file."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _WRITERS = 4
 
 
 class Batch(NamedTuple):
-    """Named samples (B, ...) in the network's range, and what they were before, if anything."""
+    """Named samples (B, ...) in the network's range, and the examples they were made from."""
 
     names: list[str]
     samples: np.ndarray
@@ -21,37 +21,38 @@ class Batch(NamedTuple):
 
 
 def check_target(out: str) -> Path:
-    """The path of --out.
+    """Return the path of --out.
 
     Raises:
-        InputError: something of another kind is there.
+        InputError: the path is a folder instead of a file, or a file instead of a folder.
     """
     path = Path(out).expanduser()
     if path.suffix in (".png", ".npz") and path.is_dir():
         raise InputError(f"flag --out={out} is a folder: give a file, or another name.")
     if path.suffix not in (".png", ".npz") and path.exists() and not path.is_dir():
-        raise InputError(f"flag --out={out} is a file: accepted are a folder, .png and .npz.")
+        raise InputError(
+            f"flag --out={out} is a file: accepted are a folder, a .png and an .npz file."
+        )
     return path
 
 
 def write_results(batches: Iterator[Batch], out: Path, columns: int) -> None:
-    """Writes the samples by the ending of `out`: .png one grid, .npz arrays, else a folder.
+    """Write the samples to a grid (.png), to arrays (.npz), or to a folder.
 
-    Pairs go to `out/before` and `out/after`, side by side in a grid, and as the arrays
+    Pairs are written to `out/before` and `out/after`, side by side in a grid, and as the arrays
     `before` and `samples`.
 
     Raises:
-        InputError: it cannot be written, or the samples have no picture.
+        InputError: the files cannot be written, or the samples are not images.
     """
     if out.suffix not in (".png", ".npz"):
         _write_folder(batches, out)
         return
-    batches = list(batches)
-    names = [name for batch in batches for name in batch.names]
-    samples = np.concatenate([batch.samples for batch in batches])
-    before = None
-    if batches[0].before is not None:
-        before = np.concatenate([batch.before for batch in batches])
+    drawn = list(batches)
+    names = [name for batch in drawn for name in batch.names]
+    samples = np.concatenate([batch.samples for batch in drawn])
+    examples = [batch.before for batch in drawn if batch.before is not None]
+    before = np.concatenate(examples) if examples else None
     if out.suffix == ".npz":
         _write_npz(names, samples, before, out)
         return
@@ -61,14 +62,14 @@ def write_results(batches: Iterator[Batch], out: Path, columns: int) -> None:
         if before.shape != samples.shape:
             raise InputError(
                 f"flag --out={out}: examples of shape {before.shape[1:]} and samples of "
-                f"{samples.shape[1:]} share no grid; accepted are a folder and an .npz."
+                f"{samples.shape[1:]} do not fit in one grid; use a folder or an .npz file."
             )
         samples, columns = side_by_side(before, samples, columns)
     save_picture(samples, out, columns)
 
 
 def _write_folder(batches: Iterator[Batch], out: Path) -> None:
-    # The device goes on while the files are compressed and written.
+    # The generator computes the next batch while the files are compressed and written.
     with ThreadPoolExecutor(_WRITERS) as pool:
         waiting: list[Future] = []
         for batch in batches:
@@ -78,8 +79,8 @@ def _write_folder(batches: Iterator[Batch], out: Path) -> None:
             for array in arrays.values():
                 if array.ndim != 4:
                     raise InputError(
-                        f"flag --out={out}: samples of shape {array.shape[1:]} are no images; "
-                        "accepted are a .png (a scatter plot) and an .npz."
+                        f"flag --out={out}: samples of shape {array.shape[1:]} are not images; "
+                        "accepted are a .png (a scatter plot) and an .npz file."
                     )
             for future in waiting:
                 future.result()
@@ -112,9 +113,8 @@ def _write_npz(
 ) -> None:
     from uotm_keras.utils.files import atomic_path
 
-    arrays = {"samples": samples} | ({} if before is None else {"before": before})
-    arrays = {
-        name: _as_uint8(array) if array.ndim == 4 else array for name, array in arrays.items()
-    }
+    arrays: dict[str, Any] = {"samples": samples} | ({} if before is None else {"before": before})
+    for name, array in arrays.items():
+        arrays[name] = _as_uint8(array) if array.ndim == 4 else array
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays, names=np.array(names))

@@ -1,26 +1,28 @@
-"""From flags to what scores are made with: the reference, the feature networks, the metrics."""
+"""From the configuration to what scores are made with: reference, features and metrics."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from uotm_keras.cli.build import Data
+from uotm_keras.config.schema import TrainConfig
 from uotm_keras.metrics import Scorer, as_extractor, fid_inception_v3
+from uotm_keras.metrics.extractors import Extractor
+from uotm_keras.training.data import TrainingData
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
 from uotm_keras.utils.errors import InputError
 
 EMBEDDED = ("digits", "mnist5k")
+"""The datasets that come with the installation and have a digit classifier."""
 
 
-def inception(weights: str, preprocessing: str = "pytorch_fid"):
-    """The feature network of --inception_weights.
+def inception(weights: str, preprocessing: str = "pytorch_fid") -> Extractor:
+    """Return the feature network of `--inception_weights`.
 
     Raises:
-        InputError: no such file, or a download that is needed is not possible.
+        InputError: the file does not exist, or cannot be downloaded.
     """
-    path = Path(weights).expanduser()
     if weights in ("fid", "imagenet"):
         return as_extractor(weights, preprocessing)
+    path = Path(weights).expanduser()
     if not path.is_file():
         raise InputError(
             f"flag --inception_weights={weights} is not a file: accepted are fid, imagenet and "
@@ -29,67 +31,69 @@ def inception(weights: str, preprocessing: str = "pytorch_fid"):
     return as_extractor(fid_inception_v3(path, preprocessing))
 
 
-def score_generator(flags: Mapping, data: Data, directory: RunDirectory) -> ScoreGenerator:
-    """What --eval_every and the flags beside it ask for.
+def score_generator(
+    config: TrainConfig, opened: TrainingData, directory: RunDirectory
+) -> ScoreGenerator:
+    """Return the callback that scores a run during training.
 
     Raises:
-        InputError: the data are points, or something that is needed is not there.
+        InputError: the data are points, or a file or a package is missing.
     """
-    if not data.target.is_images:
+    dataset, scores = config.data.dataset, config.scores
+    if not opened.target.is_images:
         raise InputError(
-            f"flag --eval_every={flags['eval_every']} needs images, but {flags['dataset']} "
-            "holds points: accepted is 0."
+            f"flag --eval_every={scores.eval_every} needs images, but {dataset} holds points: "
+            "use --eval_every=0."
         )
-    digits = flags["dataset"] if flags["dataset"] in EMBEDDED else None
-    metrics = metric_names(flags)
+    digits = dataset if dataset in EMBEDDED else None
+    metrics = metric_names(config)
     if "digits" in metrics and digits is None:
         raise InputError(
-            f"flag --eval_metrics={','.join(metrics)}: digits is for the data sets "
-            f"{' and '.join(EMBEDDED)}, and not for {flags['dataset']}."
+            f"flag --eval_metrics={','.join(metrics)}: digits is for the datasets "
+            f"{' and '.join(EMBEDDED)}, and not for {dataset}."
         )
-    # Outliers that were mixed in are not what is to be learnt.
-    reference = getattr(data.target, "clean", data.target)
-    extractor = None if metrics == ["digits"] else inception(flags["inception_weights"])
-    scorer = Scorer(reference, metrics, extractor, digits)
+    # Outliers that were mixed in are not what the generator should learn.
+    reference = getattr(opened.target, "clean", opened.target)
+    extractor = None if metrics == ["digits"] else inception(scores.inception_weights)
     return ScoreGenerator(
-        scorer,
-        num_samples=flags["eval_samples"],
-        source=data.source,
-        keep_best=directory.checkpoints if flags["keep_best"] == "on" else None,
+        Scorer(reference, metrics, extractor, digits),
+        num_samples=scores.eval_samples,
+        source=opened.source,
+        keep_best=directory.checkpoints if scores.keep_best else None,
     )
 
 
-def metric_names(flags: Mapping) -> list[str]:
-    """What --eval_metrics means."""
-    return flags.get("eval_metrics") or ["digits" if flags["dataset"] in EMBEDDED else "fid"]
+def metric_names(config: TrainConfig) -> list[str]:
+    """Return the metrics that a run is scored by."""
+    chosen = config.scores.eval_metrics
+    if chosen is not None:
+        return list(chosen)
+    return ["digits" if config.data.dataset in EMBEDDED else "fid"]
 
 
-def describe_protocol(flags: Mapping) -> list[str]:
-    """How train.py scores a run of these flags, in sentences; nothing where it does not."""
-    if not flags.get("eval_every"):
+def describe_protocol(config: TrainConfig) -> list[str]:
+    """Return sentences on how a run is scored; none if it is not."""
+    scores = config.scores
+    if not scores.eval_every:
         return []
-    metrics = metric_names(flags)
-    images = f"{flags['eval_samples']} samples" if flags.get("eval_samples") else "samples"
+    metrics = metric_names(config)
+    mixed = ", without the outliers mixed in" if config.data.contaminate else ""
     sentences = [
-        f"Every {flags['eval_every']} steps and at the end, of {images} of the averaged "
-        "generator, always from the noise of seed 0, as 8-bit images.",
-        f"Metrics: {', '.join(metrics)}. The reference is the training data ({flags['dataset']})"
-        + (", without the outliers mixed in." if flags.get("contaminate") else "."),
+        f"Every {scores.eval_every} steps and at the end, {scores.eval_samples} samples of the "
+        "averaged generator are scored as 8-bit images, always from the noise of seed 0.",
+        f"Metrics: {', '.join(metrics)}. The reference is the training data "
+        f"({config.data.dataset}){mixed}.",
     ]
     if metrics != ["digits"]:
-        weights = flags.get("inception_weights", "fid")
-        told = {
+        weights = {
             "fid": "the published FID Inception file (inception_weights=fid)",
-            "imagenet": "Keras's ImageNet weights (inception_weights=imagenet): these scores "
-            "compare with no published FID",
-        }
-        sentences.append(
-            f"Features: InceptionV3, weights {told.get(weights, weights)}; preprocessing as "
-            "pytorch-fid's."
-        )
+            "imagenet": "Keras's ImageNet weights (inception_weights=imagenet), whose scores "
+            "cannot be compared with published FIDs",
+        }.get(scores.inception_weights, scores.inception_weights)
+        sentences.append(f"Features: InceptionV3 with {weights}; preprocessing as in pytorch-fid.")
     if "digits" in metrics:
         sentences.append(
-            "digits is FID's formula in the features of a digit classifier: it compares with no "
-            "FID."
+            "digits is the Fréchet distance of the features of a digit classifier. It cannot be "
+            "compared with FIDs."
         )
     return sentences

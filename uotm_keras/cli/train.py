@@ -1,22 +1,44 @@
-"""The training command."""
+"""`train.py`: train a model, from the flags to the last line of the output."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from uotm_keras.cli import flags as train_flags
-from uotm_keras.cli.entry import INTERRUPTED, run_command, tell
+from uotm_keras.config import Command, TrainConfig, run_command, to_flags
+from uotm_keras.config.command_line import INTERRUPTED, report_error
 from uotm_keras.utils.errors import InputError
 
+if TYPE_CHECKING:
+    from uotm_keras.training.checkpoints import Checkpoints
+    from uotm_keras.training.data import TrainingData
+    from uotm_keras.training.run_directory import RunDirectory
+
 DIVERGED = 3
-_GOES_ON = "the same command goes on from the last checkpoint."
+_RESUMES = "the same command resumes from the latest checkpoint."
 _OWN = ("run_dir", "data_dir", "num_workers", "worker_timeout")
-"""Flags that each process of a job may have its own way."""
+"""Flags that may differ between the processes of a job."""
+
+COMMAND = Command(
+    """\
+Train a generative model by unbalanced optimal transport (UOTM).
+
+    python train.py --config=digits [--flag=value ...]
+
+The environment variable KERAS_BACKEND chooses the backend: tensorflow (the default), jax or
+torch. A switch is given as --name, --noname or --name=on|off. "Paper" below is UOTM
+(arXiv 2305.14777): its CIFAR-10 run, and after a slash CelebA-HQ at 256 px.
+
+Exit codes: 0 done; 2 a flag, a file or the environment is wrong; 3 the loss became NaN or
+infinite; 4 another process of the job has ended; 130 interrupted.""",
+    TrainConfig,
+    show_flagfiles=True,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains as the flags say.
+    """Train as the flags say.
 
     Args:
         argv: the flags; None takes those of the command line.
@@ -25,116 +47,149 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 after one sentence on stderr (bad input), 3 (the loss is
         NaN or infinite), 4 (another process of the job has ended), 130 (interrupted).
     """
-    return run_command(
-        argv,
-        train_flags.command,
-        lambda arguments: _train(train_flags.parse(arguments)),
-        _GOES_ON,
-    )
+    return run_command(COMMAND, _train, argv, _RESUMES)
 
 
-def _train(flags: dict) -> int:
-    # Imported here, so that mistakes in flags are told before Keras has started.
+def _train(config: TrainConfig) -> int:
+    # Imported here, so that mistakes in flags are reported before Keras starts.
     from uotm_keras.backend.meeting import Processes, meet
     from uotm_keras.cli.distribute import find_cluster
     from uotm_keras.exporting import require_packages
 
-    if flags["export"] != "none":
-        require_packages(flags["export"])  # before hours of training
-    cluster = find_cluster(flags)
+    if config.run.export != "none":
+        require_packages(config.run.export)  # before hours of training
+    cluster = find_cluster(config.devices)
     if cluster is None:
-        return _train_together(flags, None, Processes())
+        return _train_together(config, None, Processes())
     try:
-        with meet(cluster, flags["worker_timeout"]) as group:
-            code = _train_together(flags, cluster, group)
+        with meet(cluster, config.devices.worker_timeout) as group:
+            code = _train_together(config, cluster, group)
             if code != DIVERGED:  # which the first process alone finds out: that ends the others
                 group.finish()
                 return code
     except (InputError, KeyboardInterrupt) as error:
-        code = tell(error, _GOES_ON)
+        code = report_error(error, _RESUMES)
     # The others end too, for whom JAX would wait at a usual exit, and abort.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _train_together(flags: dict, cluster, group) -> int:
-    import keras
-
+def _train_together(config: TrainConfig, cluster: Any, group: Any) -> int:
     from uotm_keras import backend
-    from uotm_keras.cli import build
     from uotm_keras.cli.distribute import open_distribution
-    from uotm_keras.cli.report import page_writer
-    from uotm_keras.cli.scores import score_generator
+    from uotm_keras.models.build import build_model
     from uotm_keras.training.checkpoints import Checkpoints
-    from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
+    from uotm_keras.training.data import open_data
     from uotm_keras.training.run_directory import RunDirectory
 
     writes = group.process == 0
-    say = _say if writes else _keep_quiet
-    directory = RunDirectory(flags["run_dir"])
+    directory = RunDirectory(config.run.run_dir)
     checkpoints = Checkpoints(directory.checkpoints)
-    start, exists = 0, False
-    if writes:
-        exists = directory.check(
-            flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
-        )
-        start = (checkpoints.newest(_say) if exists else None) or 0
-    _require_same_flags(flags, group)
+    start, exists = _find_start(config, directory, checkpoints) if writes else (0, False)
+    _require_same_flags(config, group)
     start = group.exchange(start)[0]
-    if start >= flags["max_steps"]:
-        say(
-            f"{directory.path} is finished: it has reached step {start} of "
-            f"--max_steps={flags['max_steps']}; a larger --max_steps goes on."
-        )
+    if start >= config.run.max_steps:
         if writes:
-            _export(flags)
+            _say(
+                f"{directory.path} is finished: it has reached step {start} of "
+                f"--max_steps={config.run.max_steps}; a larger --max_steps trains it further."
+            )
+            _export(config)
         return 0
-
-    if start % flags["steps_per_execution"]:
+    if start % config.devices.steps_per_execution:
         raise InputError(
-            f"flag --steps_per_execution={flags['steps_per_execution']} must divide the step "
-            f"{start} at which the run in {directory.path} stands."
+            f"flag --steps_per_execution={config.devices.steps_per_execution} must divide the "
+            f"step {start} at which the run in {directory.path} resumes."
         )
+
     backend.prepare_command()
-    distribution = open_distribution(flags, cluster)
-    # A run that is not there yet gets no file before all its flags are known to be right.
-    data = build.build_data(flags, directory.path / "index.json" if exists else None)
-    told = data.target.report()
+    distribution = open_distribution(config.devices, cluster)
+    # A new run writes nothing, not even an index, before all its flags are known to be right.
+    opened = open_data(config, directory.path / "index.json" if exists else None)
     with distribution.scope():
-        model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
-    model.check_batch(flags["batch_size"], distribution.replicas)
-    scores = score_generator(flags, data, directory) if writes and flags["eval_every"] else None
+        model = build_model(config, opened.target.shape, opened.batches.steps_per_epoch)
+    model.check_batch(config.data.batch_size, distribution.replicas)
+    return _fit(config, directory, checkpoints, start, opened, model, distribution, group)
+
+
+def _find_start(
+    config: TrainConfig, directory: "RunDirectory", checkpoints: "Checkpoints"
+) -> tuple[int, bool]:
+    """The step from which the run resumes, and whether there is a run at all."""
+    import keras
+
+    exists = directory.check(config, keras.backend.backend())
+    return (checkpoints.newest(_say) if exists else None) or 0, exists
+
+
+def _require_same_flags(config: TrainConfig, group: Any) -> None:
+    """Raise `InputError` in all processes unless each has the flags of the first."""
+    every = group.exchange({k: v for k, v in to_flags(config).items() if k not in _OWN})
+    for process, others in enumerate(every):
+        for name in sorted(others):
+            if others[name] != every[0].get(name):
+                raise InputError(
+                    f"flag --{name}={others[name]} of process {process} is "
+                    f"{every[0].get(name)} in process 0: give all processes the same flags."
+                )
+
+
+def _fit(
+    config: TrainConfig,
+    directory: "RunDirectory",
+    checkpoints: "Checkpoints",
+    start: int,
+    opened: "TrainingData",
+    model: Any,
+    distribution: Any,
+    group: Any,
+) -> int:
+    """Train from step `start` to the end, with everything that is written on the way."""
+    import keras
+
+    from uotm_keras import backend
+    from uotm_keras.cli.report import page_writer
+    from uotm_keras.cli.scores import score_generator
+    from uotm_keras.reporting.sample_grids import sample_saver
+    from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
+
+    run, writes = config.run, group.process == 0
+    said = opened.target.report()
+    scored = writes and config.scores.eval_every
+    scores = score_generator(config, opened, directory) if scored else None
     with directory.lock() if writes else contextlib.nullcontext():
-        save_samples = save_page = None
+        save_samples: Any = None
+        save_page = None
         if writes:
             device = f"{backend.describe_device()} {distribution.describe()}".strip()
-            directory.write_config(flags, keras.backend.backend(), device, data.target.shape)
-            save_samples = build.sample_saver(flags, data, directory)
-            save_page = page_writer(flags, data, directory)
+            directory.write_config(config, keras.backend.backend(), device, opened.target.shape)
+            save_samples = sample_saver(config, opened, directory)
+            save_page = page_writer(config, opened, directory)
         if start:
             checkpoints.load(model, start)
         group.exchange()
-        if start and writes:
-            checkpoints.put_aside_newer(start)
-        say(_introduction(flags, data, model, start, scores, distribution))
+        if writes:
+            if start:
+                checkpoints.put_aside_newer(start)
+            _say(_introduction(config, opened, model, start, scores, distribution))
         try:
             step = train(
                 model,
                 distribution.feed(
-                    data.batches, start, flags["num_workers"],
-                    model.partition.rows_together(flags["batch_size"]),
+                    opened.batches, start, config.data.num_workers,
+                    model.partition.rows_together(config.data.batch_size),
                 ),
                 directory,
                 Intervals(
-                    flags["max_steps"],
-                    flags["log_every"],
-                    flags["checkpoint_every"],
-                    flags["sample_every"],
-                    flags["eval_every"],
+                    run.max_steps,
+                    run.log_every,
+                    run.checkpoint_every,
+                    run.sample_every,
+                    config.scores.eval_every,
                 ),
                 start=start,
-                batch_size=flags["batch_size"],
+                batch_size=config.data.batch_size,
                 save_samples=save_samples,
                 scores=scores,
                 save_page=save_page,
@@ -144,81 +199,74 @@ def _train_together(flags: dict, cluster, group) -> int:
             print(f"error: {error}", file=sys.stderr)
             return DIVERGED
     distribution.close()
-    if step < flags["max_steps"]:
-        say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
+    if step < run.max_steps:
+        if writes:
+            _say(f"interrupted at step {step}, which has a checkpoint: the same command resumes.")
         return INTERRUPTED
-    say(_conclusion(directory, step, scores and scores.best))
-    if writes and data.target.report() != told:  # files that failed only when decoded
-        say(data.target.report())
     if writes:
-        _export(flags)
+        _say(_conclusion(directory, step, scores and scores.best))
+        if opened.target.report() != said:  # files that failed only when they were decoded
+            _say(opened.target.report())
+        _export(config)
     return 0
 
 
-def _require_same_flags(flags: dict, group) -> None:
-    """Raises `InputError` in all processes unless each was given what the first was.
+def _export(config: TrainConfig) -> None:
+    from uotm_keras.cli.export import ExportConfig, export_run
 
-    --run_dir may be written otherwise elsewhere, and workers read with what they have.
-    """
-    every = group.exchange({k: v for k, v in flags.items() if k not in _OWN})
-    for process, others in enumerate(every):
-        for name in sorted(others):
-            if others[name] != every[0].get(name):
-                raise InputError(
-                    f"flag --{name}={others[name]} of process {process} is "
-                    f"{every[0].get(name)} in process 0: give all the same flags."
-                )
-
-
-def _export(flags: dict) -> None:
-    from uotm_keras.cli.export import export_run
-
-    if flags["export"] != "none":
-        out = f"{flags['run_dir']}/exported"
-        _say(export_run(flags["run_dir"], "newest", out, flags["export"], overwrite=True))
+    if config.run.export != "none":
+        out = f"{config.run.run_dir}/exported"
+        chosen = ExportConfig(config.run.run_dir, format=config.run.export, out=out, overwrite=True)
+        _say(export_run(chosen))
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _keep_quiet(text: str) -> None:
-    """What the other processes of a job say, which would be the same."""
-
-
-def _introduction(flags: dict, data, model, start: int, scores, distribution) -> str:
+def _introduction(
+    config: TrainConfig,
+    opened: "TrainingData",
+    model: Any,
+    start: int,
+    scores: Any,
+    distribution: Any,
+) -> str:
     import keras
 
     from uotm_keras import backend
 
     sizes = [f"{network.count_params():,}" for network in (model.generator, model.potential)]
-    beginning = f"going on from step {start}" if start else "starting at step 0"
+    beginning = f"resuming from step {start}" if start else "starting at step 0"
     lines = [
-        f"UOTM on {flags['dataset']}: {len(data.target)} examples of shape {data.target.shape}, "
-        f"{data.batches.steps_per_epoch} steps an epoch.",
+        f"UOTM on {config.data.dataset}: {len(opened.target)} examples of shape "
+        f"{opened.target.shape}, {opened.batches.steps_per_epoch} steps per epoch.",
         f"Generator {sizes[0]} parameters, potential {sizes[1]}; {keras.backend.backend()} on "
-        f"{backend.describe_device()}; {beginning} of {flags['max_steps']}.",
+        f"{backend.describe_device()}; {beginning} of {config.run.max_steps}.",
     ]
     if distribution.describe():
-        lines.append(f"Each batch of {flags['batch_size']} is shared by {distribution.describe()}.")
-    if scores is not None:
-        kept = "; the best checkpoint is kept" if flags["keep_best"] == "on" else ""
         lines.append(
-            f"Scores every {flags['eval_every']} steps ({', '.join(scores.scorer.metrics)}) of "
-            f"{scores.num_samples} samples of the averaged generator{kept}."
+            f"Each batch of {config.data.batch_size} is split among {distribution.describe()}."
         )
-    return "\n".join([*lines, *filter(None, [data.target.report()])])
+    if scores is not None:
+        kept = "; the best checkpoint is kept" if config.scores.keep_best else ""
+        lines.append(
+            f"Scores every {config.scores.eval_every} steps "
+            f"({', '.join(scores.scorer.metrics)}) with {scores.num_samples} samples of the "
+            f"averaged generator{kept}."
+        )
+    return "\n".join([*lines, *filter(None, [opened.target.report()])])
 
 
-def _conclusion(directory, step: int, best: dict | None) -> str:
+def _conclusion(directory: "RunDirectory", step: int, best: dict | None) -> str:
     lines = [
         f"Finished at step {step}.",
         *([f"  page         {directory.page}"] if directory.page.exists() else []),
-        f"  samples      {directory.samples}/step_{step:06d}.png  (beside the data, real.png)",
+        f"  samples      {directory.samples}/step_{step:06d}.png  (real data: real.png)",
         f"  curves       tensorboard --logdir {directory.tensorboard}",
         f"  numbers      {directory.metrics}",
         f"  checkpoints  {directory.checkpoints}",
     ]
     if best is not None:
-        lines.append(f"  the best     best_{best['step']:06d}, of score {best['score']:.4g}")
+        lines.append(f"  best         best_{best['step']:06d}, with a score of {best['score']:.4g}")
     return "\n".join(lines)

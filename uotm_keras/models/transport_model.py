@@ -222,9 +222,9 @@ class TransportModel(keras.Model):
         >>> UOTM.from_preset("digits").generate(16).shape
         (16, 8, 8, 1)
         """
-        from uotm_keras.presets import from_preset
+        from uotm_keras.models.loading import from_preset
 
-        return from_preset(cls, os.fspath(name), load_weights)
+        return from_preset(cls, name, load_weights)
 
     def export(
         self, filepath: str | os.PathLike, format: str = "savedmodel", **kwargs: Any

@@ -1,15 +1,19 @@
-"""A run's directory: what was run, with what, and whether it may go on."""
+"""The directory of a run: its files, its configuration, and whether it may resume."""
 
 import contextlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from uotm_keras.config.fields import flags_of, from_flags, to_flags, value_of
+from uotm_keras.config.schema import TrainConfig
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import write_text
 from uotm_keras.version import __version__
@@ -21,12 +25,12 @@ class RunDirectory:
     """The files of one training run.
 
     - `config.json`: every flag, versions, git commit, backend and device;
-    - `metrics.jsonl`: one JSON object a log interval;
+    - `metrics.jsonl`: one JSON object per log interval;
     - `samples/`, `checkpoints/`, `tensorboard/`;
-    - `report.html`: all of it to look at (`report_page`).
+    - `report.html`: the run's page.
 
     Args:
-        path: the directory; it need not exist yet.
+        path: the directory, which need not exist yet.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -38,40 +42,44 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.page = self.path / "report.html"
 
-    def check(
-        self, flags: Mapping, backend: str, operational: frozenset[str], defaults: Mapping
-    ) -> bool:
-        """Whether a run is here already; touches nothing.
+    def check(self, config: TrainConfig, backend: str) -> bool:
+        """Return whether the directory holds a run, which the config may then resume.
+
+        Nothing is written. Flags that a run of an earlier version did not have count as
+        their defaults; operational flags may differ.
 
         Args:
-            flags: every flag of the run that wants to start.
-            backend: its Keras backend.
-            operational: names of flags that may differ.
-            defaults: what flags are that a run of an earlier version does not have.
+            config: the configuration of the run that is about to start.
+            backend: the name of its Keras backend.
 
         Raises:
-            InputError: the run here is another one, or must not go on.
+            InputError: the run is of another configuration, or must not be resumed.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"flag --run_dir={self.path} is a file: give a folder.")
         if not self.config.exists():
             if self.metrics.exists() or self.checkpoints.exists():
                 raise InputError(
-                    f"flag --run_dir={self.path} holds a run without its config.json: put that "
-                    "file back, or give another folder."
+                    f"flag --run_dir={self.path} holds a run without its config.json: restore "
+                    "that file, or give another folder."
                 )
             return False
-        if flags["resume"] == "never":
+        if config.run.resume == "never":
             raise InputError(
-                f"flag --run_dir={self.path} already holds a run, which --resume=never must not "
-                "go on with: give another folder, or --resume=auto."
+                f"flag --run_dir={self.path} already holds a run, which --resume=never does not "
+                "resume: give another folder, or --resume=auto."
             )
-        known = self.read_config()
-        differing = _differences({**defaults, **known["flags"]}, flags, operational)
-        if known["backend"] != backend:
-            # Each backend has its own random numbers: the run would become one of a kind
-            # that no single command repeats.
-            differing.append(f"KERAS_BACKEND={backend} (there {known['backend']})")
+        record = self.read_config()
+        differing = _differences(self.read_flags(), config)
+        known = flags_of(TrainConfig)
+        differing += [
+            f"--{name} (there {value})"
+            for name, value in sorted(record["flags"].items())
+            if name not in known
+        ]
+        if record["backend"] != backend:
+            # Each backend has its own random numbers: no single command could repeat the run.
+            differing.append(f"KERAS_BACKEND={backend} (there {record['backend']})")
         if differing:
             raise InputError(
                 f"flag --run_dir={self.path} holds a run of another configuration, which differs "
@@ -80,21 +88,26 @@ class RunDirectory:
         return True
 
     def write_config(
-        self, flags: Mapping, backend: str, device: str, data_shape: tuple[int, ...]
+        self, config: TrainConfig, backend: str, device: str, data_shape: tuple[int, ...]
     ) -> None:
-        """Writes `config.json`, or brings its operational flags up to date.
+        """Write `config.json`, or update the flags of the one that is there.
 
         Args:
-            data_shape: of one example, so that the networks can be built without the data.
+            config: the run's configuration.
+            backend: the name of its Keras backend.
+            device: a description of its devices.
+            data_shape: the shape of one example, so that the networks can be built without
+                the data.
         """
+        flags = to_flags(config)
         if self.config.exists():
             known = self.read_config()
-            if known["flags"] == dict(flags):
+            if known["flags"] == flags:
                 return
-            record = {**known, "flags": dict(flags)}
+            record = {**known, "flags": flags}
         else:
             record = {
-                "flags": dict(flags),
+                "flags": flags,
                 "backend": backend,
                 "device": device,
                 "data_shape": list(data_shape),
@@ -104,23 +117,43 @@ class RunDirectory:
             }
         write_text(self.config, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
-    def read_config(self) -> dict:
+    def read_config(self) -> dict[str, Any]:
+        """Return the content of `config.json`.
+
+        Raises:
+            InputError: it cannot be read, or is not the record of a run.
+        """
         try:
             record = json.loads(self.config.read_text(encoding="utf-8"))
             if isinstance(record["flags"], dict) and isinstance(record["backend"], str):
                 return record
         except OSError as error:
             raise InputError(f"cannot read {self.config}: {error.strerror}.") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         raise InputError(
-            f"{self.config} is not a run's configuration: put the file back, or give another "
-            "--run_dir."
+            f"{self.config} is not the configuration of a run: restore the file, or give "
+            "another --run_dir."
         )
+
+    def read_flags(self) -> TrainConfig:
+        """Return the run's configuration from `config.json`.
+
+        Raises:
+            InputError: the file cannot be read, or a value is not accepted.
+        """
+        try:
+            return from_flags(TrainConfig, self.read_config()["flags"])
+        except InputError as error:
+            if str(self.config) in str(error):
+                raise
+            raise InputError(f"{self.config}: {error}") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second process out of the run; the system lifts it when this one ends.
+        """Keep other processes out of the run until the context ends, or this process.
+
+        Where the file system has no locks, a note on stderr says so.
 
         Raises:
             InputError: another process is training here, or the folder cannot be written.
@@ -136,29 +169,27 @@ class RunDirectory:
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except ImportError:
-                pass  # no such locks on this system
+                pass  # not a POSIX system
             except BlockingIOError:
                 raise InputError(
                     f"flag --run_dir={self.path} is in use by another process: wait for it, or "
                     "give another folder."
                 ) from None
+            except OSError as error:
+                print(
+                    f"note: {self.path} is not locked against other processes: {error.strerror}.",
+                    file=sys.stderr,
+                )
             yield
 
 
-def _differences(old: dict, new: Mapping, operational: frozenset[str]) -> list[str]:
-    names = sorted((old.keys() | new.keys()) - operational)
-    missing = object()
+def _differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What a run must not change when it resumes, as "--tau=0.5 (there 0.001)"."""
     return [
-        f"--{name}={_shown(new.get(name))} (there {_shown(old.get(name))})"
-        for name in names
-        if old.get(name, missing) != new.get(name, missing)
+        f"--{name}={flag.text(value_of(new, flag))} (there {flag.text(value_of(old, flag))})"
+        for name, flag in sorted(flags_of(TrainConfig).items())
+        if not flag.operational and value_of(new, flag) != value_of(old, flag)
     ]
-
-
-def _shown(value) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return "none" if value is None else str(value)
 
 
 def _versions() -> dict[str, str]:
@@ -170,7 +201,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this package lies in, with a + if it was changed."""
+    """Return the commit of the checkout that holds this package, with a + if it is modified."""
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return None

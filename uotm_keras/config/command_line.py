@@ -1,0 +1,200 @@
+"""Command lines from dataclasses of flags, and what every command does around its work."""
+
+import contextlib
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic
+
+from absl import flags
+
+from uotm_keras.config import flagfiles
+from uotm_keras.config.fields import (
+    Config,
+    Flag,
+    flags_of,
+    groups_of,
+    is_boolean,
+    updated,
+)
+from uotm_keras.config.parsers import near_matches
+from uotm_keras.utils.environment import check_backend
+from uotm_keras.utils.errors import InputError
+
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+_HELP = ("--help", "-help", "-h", "--helpfull")
+_WIDTH = 96
+_FLAGFILES = {
+    "config": "Read the flags of a shipped config, such as digits. Flags that follow override it.",
+    "flagfile": "Read flags from a text file with one flag per line. Flags that follow override "
+    "it.",
+}
+
+
+class Command(Generic[Config]):
+    """The command line of a dataclass whose fields are made by `flag` or `group`.
+
+    If the dataclass has a method `check`, it is called after parsing and raises
+    `InputError` for values that do not fit together.
+
+    Args:
+        usage: the first lines of `--help`.
+        config: the dataclass.
+        defaults: other default values, by the flags' names.
+        ignored: a dataclass whose flags are accepted and checked too, but not used.
+        show_flagfiles: whether `--help` lists `--config` and `--flagfile`, which every
+            command understands.
+
+    Example:
+        >>> import dataclasses
+        >>> from uotm_keras.config import Integer, flag
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     seeds: int = flag(3, Integer(1), "Number of runs per setting.")
+        >>> Command("Train on Gaussians.", Options).parse(["--seeds=5"])
+        Options(seeds=5)
+    """
+
+    def __init__(
+        self,
+        usage: str,
+        config: type[Config],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        ignored: type | None = None,
+        show_flagfiles: bool = False,
+    ):
+        self.usage = usage.rstrip()
+        self.config = config
+        self.ignored = ignored
+        self.show_flagfiles = show_flagfiles
+        self.defaults: Config = updated(config(), **(defaults or {}))
+        self._overridden = dict(defaults or {})
+
+    def parse(self, arguments: Sequence[str]) -> Config:
+        """Return the typed values of a command line.
+
+        Raises:
+            InputError: a flag is unknown, missing, has a bad value, or excludes another.
+        """
+        own = flags_of(self.config)
+        parsed = self._parse(flagfiles.expand(arguments))
+        given = {name: parsed[name].value for name in own if parsed[name].present}
+        for name, found in own.items():
+            if found.required and name not in given:
+                where = ", or a --config that sets it" if self.show_flagfiles else ""
+                raise InputError(f"flag --{name} is missing: give {_accepted(found)}{where}.")
+        config = updated(self.defaults, **given)
+        if hasattr(config, "check"):
+            config.check()
+        return config
+
+    def given(self, arguments: Sequence[str]) -> set[str]:
+        """Return the names of the flags on the command line itself, outside flagfiles.
+
+        Raises:
+            InputError: as `parse`.
+        """
+        parsed = self._parse(flagfiles.without(arguments))
+        return {name for name in parsed if parsed[name].present}
+
+    def help(self) -> str:
+        """Return the text of `--help`."""
+        lines = [self.usage]
+        if self.show_flagfiles:
+            lines += ["", "Flagfiles:"]
+            for name, text in _FLAGFILES.items():
+                lines += [f"  --{name}", *_indented(text)]
+        for title, group in groups_of(self.config):
+            lines += ["", f"{title}:"]
+            for found in group:
+                default = self._overridden.get(found.name, found.default)
+                shown = f"default {found.text(default) or 'empty'}"
+                shown = "required" if found.required else shown
+                lines.append(f"  --{found.name}  ({_accepted(found)}; {shown})")
+                lines += _indented(found.help)
+        return "\n".join(lines)
+
+    def _parse(self, arguments: Sequence[str]) -> flags.FlagValues:
+        known = flags_of(self.config)
+        if self.ignored is not None:
+            known = {**flags_of(self.ignored), **known}
+        values = flags.FlagValues()
+        for name, found in known.items():
+            # The default stays with the dataclass: absl says which flags are present.
+            value: flags.Flag = flags.Flag(
+                found.parser, None, name, None, found.help, boolean=is_boolean(found)
+            )
+            flags.DEFINE_flag(value, values)
+        try:
+            rest = values(["command", *arguments])[1:]
+        except flags.UnrecognizedFlagError as error:
+            hint = near_matches(error.flagname.lstrip("-"), known)
+            raise InputError(f"unknown flag --{error.flagname}{hint}: see --help.") from None
+        except (flags.Error, ValueError) as error:
+            raise InputError(f"{error}.") from None
+        if rest:
+            raise InputError(f"unexpected argument {rest[0]!r}: accepted are flags, see --help.")
+        return values
+
+
+def run_command(
+    command: Command[Config],
+    work: Callable[[Config], int],
+    argv: Sequence[str] | None = None,
+    interrupted: str = "nothing was written.",
+) -> int:
+    """Run a command and return its exit code.
+
+    Import Keras inside `work`, so that mistakes in flags are reported before it starts.
+
+    Args:
+        command: the command line.
+        work: the work of the command, from the typed flags to the exit code.
+        argv: the command line's arguments; None takes those of the process.
+        interrupted: what Ctrl-C leaves behind, for the message.
+
+    Returns:
+        The exit code of `work`; 0 after `--help`; 2 after one sentence on stderr for an
+        `InputError` or an `OSError`; 130 after Ctrl-C; 141 if the reader of the output
+        has gone away.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if any(argument in _HELP for argument in arguments):
+            print(command.help())
+            return 0
+        check_backend()
+        return work(command.parse(arguments))
+    except BrokenPipeError:
+        # Python would complain at exit when it flushes what nobody reads.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        return report_error(error, interrupted)
+
+
+def report_error(error: InputError | OSError | KeyboardInterrupt, interrupted: str) -> int:
+    """Print one line on stderr that says what ended the work, and return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print(f"interrupted: {interrupted}", file=sys.stderr)
+        return INTERRUPTED
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        named = f" {error.filename}" if error.filename is not None else ""
+        text = f"cannot use{named or ' a file'}: {error.strerror or text}."
+    print(f"error: {text}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _accepted(found: Flag) -> str:
+    return found.parser.syntactic_help
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

@@ -1,0 +1,388 @@
+"""The groups of settings of a training run: defaults, bounds and help of every flag.
+
+"Paper" is UOTM (arXiv 2305.14777): its CIFAR-10 run, and after a slash CelebA-HQ at 256 px.
+"""
+
+import dataclasses
+
+from uotm_keras.config.fields import flag
+from uotm_keras.config.parsers import Boolean, Enum, Enums, Float, Integer, Integers, Text
+
+DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "balanced")
+METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
+INCEPTION_WEIGHTS = Text("fid, imagenet or the path of a .pth or .npz file")
+DATASET = Text("digits, mnist5k, tfds:NAME, folder:PATH, npz:PATH, toy:NAME or noise")
+FOLDER = Text("the path of a folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where a run is stored, how long it is, and how often it is recorded."""
+
+    run_dir: str = flag(
+        "", FOLDER,
+        "Folder for config.json, metrics.jsonl, TensorBoard events, samples/, checkpoints/ and "
+        "report.html. If it already holds a run, training resumes from its latest checkpoint.",
+        required=True, operational=True,
+    )  # fmt: skip
+    resume: str = flag(
+        "auto", Enum("auto", "never"),
+        "auto resumes the run in --run_dir if there is one; never exits with an error instead.",
+        operational=True,
+    )  # fmt: skip
+    max_steps: int = flag(
+        10000, Integer(1),
+        "Step at which training ends. Paper: 117000 (600 epochs of 195 steps) / 421650.",
+        operational=True,
+    )  # fmt: skip
+    log_every: int = flag(
+        100, Integer(1), "Number of steps between two lines of metrics.jsonl.", operational=True
+    )  # fmt: skip
+    checkpoint_every: int = flag(
+        1000, Integer(1),
+        "Number of steps between two checkpoints. The last two checkpoints are kept.",
+        operational=True,
+    )  # fmt: skip
+    sample_every: int = flag(
+        1000, Integer(0),
+        "Number of steps between two pictures of samples. 0 saves only the one at the end.",
+        operational=True,
+    )  # fmt: skip
+    grid_size: int = flag(
+        8, Integer(1, 64), "Number of rows and columns of the pictures of samples.",
+        operational=True,
+    )  # fmt: skip
+    export: str = flag(
+        "none", Enum("none", "savedmodel", "onnx"),
+        "Format in which the averaged generator is also exported to RUN_DIR/exported at the "
+        "end, as by python -m uotm_keras export.",
+        operational=True,
+    )  # fmt: skip
+    seed: int = flag(
+        0, Integer(0, 2**32 - 1),
+        "Seed for the initial weights, the training noise and the order of the data.",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceConfig:
+    """On which devices, at which precision and with how much memory a run computes."""
+
+    strategy: str = flag(
+        "auto", Enum("auto", "none", "mirrored", "multiworker"),
+        "mirrored splits each batch among the devices of this machine; multiworker among the "
+        "devices of several processes (TF_CONFIG under TensorFlow, KERAS_DISTRIBUTION_… under "
+        "JAX, torchrun under PyTorch); auto uses all available devices. Results match "
+        "single-device training.",
+        operational=True,
+    )  # fmt: skip
+    batch_statistics: str = flag(
+        "global", Enum("global", "replica"),
+        "Whether the minibatch standard deviation and --pairing=all_pairs use the global batch "
+        "or each replica's share of it. Paper: replica.",
+    )  # fmt: skip
+    accumulate: int = flag(
+        1, Integer(1),
+        "Number of micro-batches into which each replica splits its share of a batch. More of "
+        "them need less memory; the results are the same.",
+        operational=True,
+    )  # fmt: skip
+    jit_compile: str = flag(
+        "auto", Enum("auto", "on", "off"),
+        "Whether to compile with XLA. auto compiles under JAX, and under TensorFlow on a GPU.",
+        operational=True,
+    )  # fmt: skip
+    dtype_policy: str = flag(
+        "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"),
+        "Keras dtype policy of the networks. Weights are always float32. Paper: float32.",
+    )  # fmt: skip
+    steps_per_execution: int = flag(
+        1, Integer(1),
+        "Number of steps per call of the compiled function. It must divide the intervals, and "
+        "must be 1 under PyTorch.",
+        operational=True,
+    )  # fmt: skip
+    worker_timeout: float = flag(
+        300.0, Float(0, exclusive=True),
+        "Number of seconds that the processes of a job wait for each other at the start.",
+        operational=True,
+    )  # fmt: skip
+    virtual_devices: int = flag(
+        1, Integer(1),
+        "Number of virtual devices into which the CPU is split, to try --strategy=mirrored "
+        "without GPUs. Training does not become faster.",
+        operational=True,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig:
+    """How samples are scored during training."""
+
+    eval_every: int = flag(
+        0, Integer(0),
+        "Number of steps between two scores of the averaged generator, which is also scored at "
+        "the end. 0 turns scoring off.",
+        operational=True,
+    )  # fmt: skip
+    eval_samples: int = flag(
+        10000, Integer(2, 10_000_000),
+        "Number of samples per score, always drawn from the same noise. FID depends on it.",
+        operational=True,
+    )  # fmt: skip
+    eval_metrics: tuple[str, ...] | None = flag(
+        None, Enums(*METRICS),
+        "Metrics, as for evaluate.py. auto is digits for the datasets digits and mnist5k, and "
+        "fid otherwise. The reference is the training data without the outliers of "
+        "--contaminate.",
+        none="auto", operational=True,
+    )  # fmt: skip
+    keep_best: bool = flag(
+        False, Boolean(),
+        "Whether to keep the checkpoint with the best score by the first metric, as "
+        "checkpoints/best_N.*.",
+        operational=True,
+    )  # fmt: skip
+    inception_weights: str = flag(
+        "fid", INCEPTION_WEIGHTS,
+        "Weights of InceptionV3: fid is the published file, downloaded once; scores with "
+        "imagenet cannot be compared with published FIDs.",
+        operational=True,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a run learns from, and in which batches."""
+
+    dataset: str = flag(
+        "", DATASET,
+        "Dataset to learn. digits and mnist5k come with the installation.",
+        required=True,
+    )  # fmt: skip
+    data_dir: str | None = flag(
+        None, FOLDER, "Folder for TFDS data. none uses the default of TFDS.",
+        none="none", operational=True,
+    )  # fmt: skip
+    image_size: int = flag(
+        0, Integer(0),
+        "Height and width in pixels to which images are resized and cropped. 0 keeps the "
+        "dataset's size. Paper: 32 / 256.",
+    )  # fmt: skip
+    channels: int = flag(
+        0, Enum(0, 1, 3),
+        "1 converts images to gray, 3 to RGB; 0 keeps the dataset's channels. Paper: 3.",
+    )  # fmt: skip
+    batch_size: int = flag(
+        128, Integer(1), "Number of examples per batch, over all devices. Paper: 256 / 32."
+    )  # fmt: skip
+    flip: str = flag(
+        "auto", Enum("auto", "on", "off"),
+        "Whether to flip images horizontally at random. auto flips unless the dataset is known "
+        "to change its meaning (digits). Paper: on.",
+    )  # fmt: skip
+    augment: str | None = flag(
+        None, Text("names of augmentations, separated by commas"),
+        "keras-cv layers that augment the training images. Paper: none.",
+        none="none",
+    )  # fmt: skip
+    contaminate: str | None = flag(
+        None, Text("DATASET:FRACTION"),
+        "Mixes outliers into the training data, such as mnist5k:0.01. Paper (section 5.2): 1 % "
+        "MNIST digits.",
+        none="none",
+    )  # fmt: skip
+    source_dataset: str | None = flag(
+        None, Text("a dataset as for --dataset"),
+        "Dataset to transport to --dataset (image to image). none transports Gaussian noise. "
+        "Paper: none.",
+        none="none",
+    )  # fmt: skip
+    num_workers: int = flag(
+        2, Integer(0, 256),
+        "Number of threads that prepare batches in advance. The batches do not depend on it.",
+        operational=True,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """The network of the generator T(x, z)."""
+
+    generator: str = flag(
+        "ncsnpp", Enum("ncsnpp", "resmlp", "small"),
+        "Generator network. ncsnpp is the paper's; small is that of the OTM baseline, which "
+        "starts from 8×8 noise; resmlp is a residual MLP for points and tiny images.",
+    )  # fmt: skip
+    base_channels: int = flag(
+        128, Integer(1),
+        "Number of channels of ncsnpp and small at the highest resolution. Paper: 128 / 64.",
+    )  # fmt: skip
+    channel_multipliers: tuple[int, ...] = flag(
+        (1, 2, 2, 2), Integers(1),
+        "Channels of each level of ncsnpp as multiples of --base_channels. Paper: 1,2,2,2 / "
+        "1,1,2,2,4,4.",
+    )  # fmt: skip
+    num_res_blocks: int = flag(
+        2, Integer(1), "Number of residual blocks per level of ncsnpp. Paper: 2."
+    )  # fmt: skip
+    attention_resolutions: tuple[int, ...] = flag(
+        (16,), Integers(1, empty=True),
+        "Heights in pixels at which ncsnpp has self-attention. Paper: 16.",
+    )  # fmt: skip
+    latent_dim: int = flag(
+        100, Integer(0),
+        "Length of the latent vector z of ncsnpp and resmlp. 0 makes resmlp a deterministic "
+        "map. Paper: 100.",
+    )  # fmt: skip
+    style_dim: int = flag(
+        256, Integer(1), "Width of the MLP that ncsnpp applies to z. Paper: 256."
+    )  # fmt: skip
+    mapping_layers: int = flag(
+        4, Integer(0), "Number of layers of the MLP that ncsnpp applies to z. Paper: 4 / 3."
+    )  # fmt: skip
+    dropout: float = flag(
+        0.0, Float(0, below=1), "Dropout rate of the residual blocks of ncsnpp. Paper: 0."
+    )  # fmt: skip
+    rematerialize: bool = flag(
+        False, Boolean(),
+        "Whether ncsnpp recomputes the activations of its blocks for the gradient instead of "
+        "storing them. This saves memory and costs about a third more of the generator's work.",
+        operational=True,
+    )  # fmt: skip
+    width: int = flag(
+        128, Integer(1), "Width of the ResMLP generator. Paper (toy data): 128."
+    )  # fmt: skip
+    blocks: int = flag(
+        3, Integer(0), "Number of residual blocks of the ResMLP generator. Paper (toy data): 3."
+    )  # fmt: skip
+    residual: bool = flag(
+        False, Boolean(),
+        "Whether the ResMLP generator of points adds x to its output, so that training starts "
+        "near the identity.",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class PotentialConfig:
+    """The network of the potential v(y)."""
+
+    potential: str = flag(
+        "small", Enum("small", "large", "small_resnet", "resmlp"),
+        "Potential network. small (about 32 px) and large (256 px) are the paper's; "
+        "small_resnet is that of the OTM baseline; resmlp is for points and tiny images. Paper: "
+        "small / large.",
+    )  # fmt: skip
+    potential_base_channels: int = flag(
+        64, Integer(1), "Number of channels of small, large and small_resnet. Paper: 64."
+    )  # fmt: skip
+    potential_width: int = flag(
+        128, Integer(1), "Width of the ResMLP potential. Paper (toy data): 128."
+    )  # fmt: skip
+    potential_blocks: int = flag(
+        3, Integer(0), "Number of residual blocks of the ResMLP potential. Paper (toy data): 3."
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+    """The semi-dual objective of the two networks."""
+
+    source_divergence: str = flag(
+        "kl", Enum(*(name for name in DIVERGENCES if name != "jsd")),
+        "Divergence that relaxes the source marginal; balanced keeps it hard. Paper: kl.",
+    )  # fmt: skip
+    target_divergence: str = flag(
+        "kl", Enum(*DIVERGENCES),
+        "Divergence that relaxes the data marginal; balanced keeps it hard. Paper: kl.",
+    )  # fmt: skip
+    tau: float = flag(
+        1e-3, Float(0),
+        "Weight τ of the cost τ·‖x − T(x, z)‖². 0 removes the transport cost. Paper: 1e-3 / "
+        "1e-5.",
+    )  # fmt: skip
+    jko_step_size: float = flag(
+        0.0, Float(0),
+        "Step size h of S-JKO, whose cost ‖T_old(x) − T(x)‖²/(2·h·dim) to the map of the "
+        "previous phase replaces that of --tau. 0 trains plain UOTM. Paper: 0.",
+    )  # fmt: skip
+    jko_phase_steps: int = flag(10000, Integer(1), "Number of steps per phase of S-JKO.")
+    r1_gamma: float = flag(
+        0.2, Float(0), "Weight γ of the R1 gradient penalty; 0 turns it off. Paper: 0.2 / 5."
+    )  # fmt: skip
+    wgan_gp_weight: float = flag(
+        0.0, Float(0),
+        "Weight λ of the gradient penalty of WGAN-GP, instead of R1; 0 turns it off. Paper: 0.",
+    )  # fmt: skip
+    optimality_weight: float = flag(
+        0.0, Float(0),
+        "Weight of the penalty on ∇_y(v(y) − c(x, y)) at samples y, instead of R1; 0 turns it "
+        "off. It does not move the optimum. Try 1/--tau, and less for images. Paper: 0.",
+    )  # fmt: skip
+    pairing: str = flag(
+        "paired", Enum("paired", "all_pairs"),
+        "paired evaluates Ψ1* at v(T(xᵢ)) − c(xᵢ, T(xᵢ)); all_pairs, as in the released code, "
+        "at v(T(xᵢ)) − c(xⱼ, T(xⱼ)) for all i and j of the batch. Paper: paired.",
+    )  # fmt: skip
+    potential_steps: int = flag(
+        1, Integer(1), "Number of updates of the potential per step. Paper: 1."
+    )  # fmt: skip
+    generator_steps: int = flag(
+        1, Integer(1), "Number of updates of the generator per step. Paper: 1."
+    )  # fmt: skip
+    alpha_schedule: str = flag(
+        "none", Enum("none", "linear", "cosine", "step"),
+        "Schedule of the factor α that scales the divergences (UOTM-SD); none keeps α = 1. "
+        "Paper: none. UOTM-SD: linear.",
+    )  # fmt: skip
+    alpha_start: float = flag(
+        0.2, Float(0, exclusive=True), "First value of α. UOTM-SD: 0.2."
+    )  # fmt: skip
+    alpha_end: float = flag(
+        5.0, Float(0, exclusive=True), "Last value of α. UOTM-SD: 5."
+    )  # fmt: skip
+    alpha_until: int = flag(
+        150000, Integer(1), "Step at which α reaches its last value. UOTM-SD: 150000."
+    )  # fmt: skip
+    alpha_warmup: int = flag(
+        0, Integer(0), "Number of steps before α starts to change. UOTM-SD: 0."
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizationConfig:
+    """Adam's settings for both networks, and the average of the generator."""
+
+    generator_lr: float = flag(
+        1.6e-4, Float(0, exclusive=True),
+        "Initial learning rate of the generator. Paper: 1.6e-4 / 2e-4.",
+    )  # fmt: skip
+    potential_lr: float = flag(
+        1e-4, Float(0, exclusive=True), "Initial learning rate of the potential. Paper: 1e-4."
+    )  # fmt: skip
+    beta_1: float = flag(
+        0.5, Float(0, below=1), "Decay rate β₁ of Adam's first moment. Paper: 0.5."
+    )  # fmt: skip
+    beta_2: float = flag(
+        0.9, Float(0, below=1), "Decay rate β₂ of Adam's second moment. Paper: 0.9."
+    )  # fmt: skip
+    ema_decay: float = flag(
+        0.9999, Float(0, below=1),
+        "Decay rate of the generator's exponential moving average. Paper: 0.9999 / 0.999.",
+    )  # fmt: skip
+    lr_schedule: str = flag(
+        "constant", Enum("constant", "cosine"),
+        "Learning-rate schedule. cosine decays from the initial rates to --lr_minimum within "
+        "--lr_periods. Paper: cosine.",
+    )  # fmt: skip
+    lr_minimum: float = flag(
+        1e-5, Float(0), "Final learning rate of the cosine schedule. Paper: 1e-5."
+    )  # fmt: skip
+    lr_periods: int = flag(
+        1800, Integer(1),
+        "Length of the cosine schedule in units of --lr_period. Paper: 1800 / 700.",
+    )  # fmt: skip
+    lr_period: str = flag(
+        "epoch", Enum("epoch", "step"),
+        "Unit of --lr_periods, and how often the rates change. Paper: epoch.",
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""From the configuration to the datasets of a run and the batches of its training."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from uotm_keras import data
+from uotm_keras.config.schema import TrainConfig
+
+_FLIP = {"auto": None, "on": True, "off": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from.
+
+    Attributes:
+        target: the dataset to learn.
+        source: the dataset that is transported; None for Gaussian noise.
+        batches: the batches for `fit`.
+    """
+
+    target: data.Dataset
+    source: data.Dataset | None
+    batches: data.Batches | data.PairBatches
+
+
+def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingData:
+    """Open the datasets of a run.
+
+    Args:
+        config: the run's configuration.
+        index_path: a file in which the headers of a folder's images are stored for the next
+            start.
+
+    Raises:
+        InputError: a dataset is not there, or a size or a fraction does not fit it.
+    """
+    chosen = config.data
+    target = data.get(
+        chosen.dataset,
+        image_size=chosen.image_size or None,
+        channels=chosen.channels or None,
+        data_dir=chosen.data_dir,
+        seed=config.run.seed,
+        contaminate=chosen.contaminate,
+        index_path=index_path,
+    )
+    source = None
+    if chosen.source_dataset:
+        # The images of the source must look like the target's.
+        height, channels = (target.shape[0], target.shape[-1]) if target.is_images else (None, None)
+        source = data.get(
+            chosen.source_dataset,
+            image_size=height,
+            channels=channels,
+            data_dir=chosen.data_dir,
+            seed=config.run.seed,
+        )
+    options: dict[str, Any] = {
+        "batch_size": chosen.batch_size,
+        "seed": config.run.seed,
+        "flip": _FLIP[chosen.flip],
+        "augmentations": chosen.augment.split(",") if chosen.augment else (),
+    }
+    batches = (
+        data.Batches(target, **options)
+        if source is None
+        else data.PairBatches(source, target, **options)
+    )
+    return TrainingData(target, source, batches)
