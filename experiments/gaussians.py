@@ -220,8 +220,8 @@ def work(options: GaussianOptions, cases: Cases) -> Results | None:
     if "kl" in options.kinds:
         tables.append(_moments([row for row in summary if row["kind"] == "kl"]))
     text = f"""
-Each dimension has {options.seeds} pairs of Gaussians N(a, A) and N(b, B) with means drawn from
-N(0, ¼) and rotated covariances with eigenvalues between ¼ and 2. The cost is τ‖x − y‖² with
+Each dimension has {options.seeds} pair{"" if options.seeds == 1 else "s"} of Gaussians N(a, A) and
+N(b, B), with means drawn from N(0, ¼) and rotated covariances with eigenvalues between ¼ and 2. The cost is τ‖x − y‖² with
 τ = {options.tau:g}/√d. The exact map, mass, relaxed marginals and value are known in closed form
 (`uotm_keras.objectives.oracles`).
 

@@ -1,6 +1,6 @@
 """Pack the averaged generator of a run as the weights of a preset: float16 in an .npz file.
 
-    python -m experiments.pack_weights --run_dir=runs/digits --out=uotm_keras/weights/digits.npz
+python -m experiments.pack_weights --run_dir=runs/digits --out=uotm_keras/weights/digits.npz
 """
 
 import dataclasses

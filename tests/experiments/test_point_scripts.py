@@ -39,7 +39,8 @@ def pair_file(tmp_path):
 
 def check_files(folder, name, rows, key, module=None):
     page = (folder / f"{name}.md").read_text()
-    assert f"python -m experiments.{module or name} --iterations=2" in page and "CPU time" in page
+    assert f"python -m experiments.{module or name} " in page and "--iterations=2" in page
+    assert "CPU time" in page
     assert "nan" not in page and f"({name}.png)" in page
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with open(folder / f"{name}.csv") as file:
