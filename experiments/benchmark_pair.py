@@ -253,9 +253,9 @@ def work(options: BenchmarkOptions, cases: Cases) -> Results | None:
     ]  # fmt: skip
     text = f"""
 Balanced transport is trained on a public benchmark pair, {Path(options.pair).name}, with
-{len(pair.x_train)} source and {len(pair.y_train)} target samples that are not paired, and
-{len(pair.x_test)} test points with their images under the true map. Unless the table says
-otherwise, training takes {options.iterations} iterations of {Setting().inner} map steps and one
+{len(pair.x_train):,} source and {len(pair.y_train):,} target samples that are not paired, and
+{len(pair.x_test):,} test points with their images under the true map. Unless the table says
+otherwise, training takes {options.iterations:,} iterations of {Setting().inner} map steps and one
 potential step on batches of {options.batch_size}, with networks of width {options.width}.
 {deviations(options.seeds)}
 

@@ -104,10 +104,10 @@ def work(options: BoundOptions, cases: Cases) -> Results | None:
     ]
     text = f"""
 μ and ν are the Gaussians of `experiments/bound.py`, for which W₂² is known in closed form. The
-potential of each setting is trained with `presets.point_cloud` for {options.iterations} iterations
-on batches of {options.batch_size} points. The divergence of each marginal is the mean of
-s·Ψ*'(s) − Ψ*(s), which is Ψ of the relaxed marginal's density, over {options.points} other points.
-For KL the exact sum is known as well. {deviations(options.seeds)}
+potential of each setting is trained with `presets.point_cloud` for {options.iterations:,}
+iterations on batches of {options.batch_size} points. The divergence of each marginal is the mean of
+s·Ψ*'(s) − Ψ*(s), which is Ψ of the relaxed marginal's density, over {options.points:,} other
+points. For KL the exact sum is known as well. {deviations(options.seeds)}
 
 {verdict} For small τ the sum decreases like τ², faster than the bound, which is linear in τ."""
     return Results(

@@ -2,7 +2,7 @@
 
     python -m experiments.contamination
 
-5 000 digits are mixed with 1, 5 and 10 % of outliers: images of another dataset (scikit-learn's
+5,000 digits are mixed with 1, 5 and 10 % of outliers: images of another dataset (scikit-learn's
 digits, enlarged) and inverted digits. Uniform noise and fixed-μ can be added by flags (UOTM,
 section 5.2)."""
 
@@ -176,13 +176,13 @@ def _text(options: ContaminationOptions, judges: Mapping[str, Judge]) -> str:
         for kind, judge in judges.items()
     )
     return f"""
-Gaussian noise is transported to the 5 000 digits of `mnist5k` with outliers added; the runs without
+Gaussian noise is transported to the 5,000 digits of `mnist5k` with outliers added; the runs without
 outliers are shared by all tables. Both methods use the same perceptrons of width {options.width},
-{options.iterations} iterations on batches of {options.batch_size}, R1 with γ = 0.2, τ = {TAU:g} and
-an averaged generator. {deviations(options.seeds)} The protocol was fixed before the first run, as
-in `images_methods.md`.
+{options.iterations:,} iterations on batches of {options.batch_size}, R1 with γ = 0.2, τ = {TAU:g}
+and an averaged generator. {deviations(options.seeds)} The protocol was fixed before the first run,
+as in `images_methods.md`.
 
-{options.samples} samples are scored against the *clean* images; `images_methods.md` explains the
+{options.samples:,} samples are scored against the *clean* images; `images_methods.md` explains the
 scores. A sample is outlier-like if most of its {_NEIGHBORS} nearest real images, among equal
 numbers of digits and outliers, are outliers. This rule misclassifies the following fractions of
 held-out images: {judged}. The AUROC measures how well low `target_weights` identify the outliers

@@ -122,12 +122,12 @@ def work(options: DiscreteOptions, cases: Cases) -> Results | None:
         over_seeds(runs, ["pair"]),
     )  # fmt: skip
     text = f"""
-Each pair consists of two clouds of {options.points} points. Both divergences are KL and
+Each pair consists of two clouds of {options.points:,} points. Both divergences are KL and
 τ = {options.tau:g}. The exact plan is computed with POT's `ot.unbalanced.mm_unbalanced`, without
-entropic regularization, in {options.solver_iterations} iterations. The model is trained with
-`presets.point_cloud` for {options.iterations} iterations on batches of {options.batch_size} points
-drawn from the clouds; it has a latent vector of length 2, so that the map can split the mass of a
-point. {deviations(options.seeds)}
+entropic regularization, in {options.solver_iterations:,} iterations. The model is trained with
+`presets.point_cloud` for {options.iterations:,} iterations on batches of {options.batch_size}
+points drawn from the clouds; it has a latent vector of length 2, so that the map can split the mass
+of a point. {deviations(options.seeds)}
 
 The error of the weights is the mean absolute difference in % of the mean weight. The value is the
 dual objective at the trained map; the lower bound is that of the same potential with the exact

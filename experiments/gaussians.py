@@ -221,12 +221,12 @@ def work(options: GaussianOptions, cases: Cases) -> Results | None:
         tables.append(_moments([row for row in summary if row["kind"] == "kl"]))
     text = f"""
 Each dimension has {options.seeds} pair{"" if options.seeds == 1 else "s"} of Gaussians N(a, A) and
-N(b, B), with means drawn from N(0, ¼) and rotated covariances with eigenvalues between ¼ and 2. The cost is τ‖x − y‖² with
-τ = {options.tau:g}/√d. The exact map, mass, relaxed marginals and value are known in closed form
-(`uotm_keras.objectives.oracles`).
+N(b, B), with means drawn from N(0, ¼) and rotated covariances with eigenvalues between ¼ and 2. The
+cost is τ‖x − y‖² with τ = {options.tau:g}/√d. The exact map, mass, relaxed marginals and value are
+known in closed form (`uotm_keras.objectives.oracles`).
 
-Every case is trained with `presets.point_cloud` for {options.iterations} iterations on batches of
-{options.batch_size} new points, and evaluated at {options.points} other points. L2-UVP is
+Every case is trained with `presets.point_cloud` for {options.iterations:,} iterations on batches of
+{options.batch_size} new points, and evaluated at {options.points:,} other points. L2-UVP is
 100·E‖T̂(x) − T(x)‖²/Var(ν) over the source. The tables show means ± standard deviations over the
 pairs. The value is that of the dual objective, a mean over points. The exact potential has an
 error on the same points too, which is sampling error alone; the difference between the two is

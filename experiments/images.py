@@ -1,4 +1,4 @@
-"""Repeat the papers' comparisons on 5 000 real digits: methods, divergences, τ, and R1.
+"""Repeat the papers' comparisons on 5,000 real digits: methods, divergences, τ, and R1.
 
     python -m experiments.images --part=methods
     python -m experiments.images --part=divergences
@@ -142,19 +142,19 @@ _HEADINGS = {
 
 def _text(options: ImageOptions) -> str:
     return f"""
-Gaussian noise is transported to the 5 000 digits of `mnist5k` (32 × 32). Unless the table says
-otherwise, all settings use the same perceptrons of width {options.width}, {options.iterations}
+Gaussian noise is transported to the 5,000 digits of `mnist5k` (32 × 32). Unless the table says
+otherwise, all settings use the same perceptrons of width {options.width}, {options.iterations:,}
 iterations of one potential step and one generator step on batches of {options.batch_size}, R1 with
 γ = 0.2, τ = {TAU:g}, and an averaged generator (decay 0.995). These values are those of
 `configs/mnist5k.flags`, which were found for UOTM with KL divergences; the other settings were not
 tuned. WGAN-GP has λ = 10 and τ = 0. S-JKO has {PHASES} phases, Ψ2 = kl and h = 1/(2·τ·1024), which
 gives each phase the cost coefficient of the other methods. {deviations(options.seeds)} The
 protocol was fixed before the first run of these seeds; with another seed, UOTM alone was inspected
-at 1 500 iterations (35 % recognized) and at 4 000 (65 %).
+at 1,500 iterations (35 % recognized) and at 4,000 (65 %).
 
-{options.samples} samples are scored against all images. The digit Fréchet distance (FID's formula,
-but not FID), precision and recall are computed in the features of a classifier of real digits.
-"Recognized" is the fraction of samples to which a second classifier assigns a class with
+{options.samples:,} samples are scored against all images. The digit Fréchet distance (FID's
+formula, but not FID), precision and recall are computed in the features of a classifier of real
+digits. "Recognized" is the fraction of samples to which a second classifier assigns a class with
 probability above 0.8 (88.7 % for held-out real digits). "Smallest class" is the share of the rarest
 class among the samples (10 % in the data). A run that diverges is stopped; its scores are excluded
 from the mean, and the table then states how many runs count."""

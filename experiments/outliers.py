@@ -2,7 +2,7 @@
 
     python -m experiments.outliers
 
-The source is N(0, 1) and the data are 4 000 points of 0.99 N(1, 0.1²) + 0.01 N(−1, 0.1²), as in
+The source is N(0, 1) and the data are 4,000 points of 0.99 N(1, 0.1²) + 0.01 N(−1, 0.1²), as in
 figures 2 and 3 of the UOTM paper, and the same with the outliers at 8. The results are shown beside
 those of the exact solutions."""
 
@@ -146,13 +146,13 @@ def work(options: OutlierOptions, cases: Cases) -> Results | None:
     ]  # fmt: skip
     largest_gap = np.nanmax([gap for *_, gap in solutions.values()])
     text = f"""
-The source is N(0, 1) and the data are {options.data_points} points of
+The source is N(0, 1) and the data are {options.data_points:,} points of
 0.99 N(1, 0.1²) + 0.01 N(a, 0.1²), with a = −1 as in the paper or a = 8. The cost is τ‖x − y‖² with
-τ = {options.tau:g}. All methods use the same networks, {options.iterations} iterations of one
+τ = {options.tau:g}. All methods use the same networks, {options.iterations:,} iterations of one
 potential step and four generator steps on batches of {options.batch_size}, and Adam(0.9, 0.999)
 with learning rates that decay from 1e-4 to 0. {deviations(options.seeds)}
 
-Of {options.points} samples, those "at the outliers" are closer to a than to 1, and those "in
+Of {options.points:,} samples, those "at the outliers" are closer to a than to 1, and those "in
 between" are within ½ of the midpoint. The weights are Ψ2*'(−v(y)) over the data. The exact
 solutions are plans between grids of 160 and 80 points, with duality gaps of at most
 {largest_gap:.0e}. Since a generator draws x from μ, the distribution that it generates is not the
@@ -166,12 +166,12 @@ The paper's figure shows no outliers for UOTM at a = −1. It was made by the au
 differs from this one: cost ½τ‖x − y‖², the potential's loss averaged over all pairs of a batch,
 five potential steps per generator step, 400 epochs of 15 batches, and a penalty of weight 0.01 on
 the gradient of v(T(x, z)) with respect to x. A rerun of their loop on a CPU (seed 0) generates
-0.000 % of 100 000 samples closer to −1 than to 1, as in the figure. That is a property of the
+0.000 % of 100,000 samples closer to −1 than to 1, as in the figure. That is a property of the
 training rather than of the objective: at ½τ the exact solution generates 2.1 % at the outliers for
 UOTM, paired or over all pairs, and 1.5 % for fixed-μ.
 
 Two settings were rejected after runs of OTM alone: maps that do not start near the identity (no
-samples at the outliers), and 2 000 iterations of five potential steps per generator step at
+samples at the outliers), and 2,000 iterations of five potential steps per generator step at
 learning rates of 1e-3 (no samples at the outliers and 1.5 times the correct standard deviation: not
 converged). In the present setting OTM reaches its exact solution at a = −1. At a = 8 its map never
 reaches the outliers and has not converged either."""

@@ -123,8 +123,8 @@ def work(options: PlanarOptions, cases: Cases) -> Results | None:
         for task in options.tasks
     ]
     text = f"""
-N(0, I) or moons is transported to toy datasets (`uotm_keras/data/toys.py`) with 50 000 training
-points. All methods use the same networks with a latent vector of length 2, {options.iterations}
+N(0, I) or moons is transported to toy datasets (`uotm_keras/data/toys.py`) with 50,000 training
+points. All methods use the same networks with a latent vector of length 2, {options.iterations:,}
 iterations of one potential step and four generator steps (WGAN-GP: five and one, as is usual) on
 batches of {options.batch_size}, Adam(0.9, 0.999) with learning rates that decay from 1e-3 to 0, and
 an averaged generator. τ = {options.tau:g}; only WGAN-GP has a penalty (λ = 10, τ = 0). S-JKO has
@@ -136,14 +136,14 @@ The setting was chosen after trial runs of UOTM and WGAN-GP with another seed: w
 network UOTM found half of the modes, and with four generator steps WGAN-GP diverged. Nothing else
 was tuned.
 
-Of {options.points} samples, a good sample is within 3 standard deviations of a center or of the
+Of {options.points:,} samples, a good sample is within 3 standard deviations of a center or of the
 spiral, or inside a black square. A mode (a center, a twelfth of the spiral or a square) is found if
 it receives at least a quarter of its share. W₂² is computed exactly, by `ot.emd2`, between
-{options.transport_points} samples and as many held-out points; the values for real data show the
+{options.transport_points:,} samples and as many held-out points; the values for real data show the
 contribution of sampling alone."""
     return Results(
         "Two-dimensional toy datasets", text, tables, runs, _figure(pictures),
-        "2 000 samples of each method (color; seed 0) over real data (gray).",
+        "2,000 samples of each method (color; seed 0) over real data (gray).",
     )  # fmt: skip
 
 

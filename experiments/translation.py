@@ -98,16 +98,16 @@ def work(options: TranslationOptions, cases: Cases) -> Results | None:
         "cpu": ("CPU seconds per run", ".0f"),
     }  # fmt: skip
     text = f"""
-`mnist5k:thin` is transported to `mnist5k:bold`: 2 500 digits with thinner strokes and 2 500 others
+`mnist5k:thin` is transported to `mnist5k:bold`: 2,500 digits with thinner strokes and 2,500 others
 with bolder strokes. No image of one set has its counterpart in the other, and training uses neither
 pairs nor classes. The model is UOTM (kl, kl, R1 with γ = 0.2) with perceptrons of width
-{options.width}, trained for {options.iterations} iterations of one potential step and one generator
-step on batches of {options.batch_size}. {deviations(options.seeds)}
+{options.width}, trained for {options.iterations:,} iterations of one potential step and one
+generator step on batches of {options.batch_size}. {deviations(options.seeds)}
 
-The cost and the classes are those of {count} images at latent 0. The exact plan is `ot.emd` from
-the same images to {count} bold ones. It can only permute these images, while a map is free to move
-less. The classes are assigned by a support-vector classifier of bold digits with an accuracy of
-{classes.accuracy:.1%} on held-out ones."""
+The cost and the classes are those of {count:,} images at latent 0. The exact plan is `ot.emd` from
+the same images to {count:,} bold ones. It can only permute these images, while a map is free to
+move less. The classes are assigned by a support-vector classifier of bold digits with an accuracy
+of {classes.accuracy:.1%} on held-out ones."""
     return Results(
         "From thin to bold digits", text, [Table(columns, over_seeds(runs, ["how"]))], runs,
         _figure(rows),

@@ -31,7 +31,7 @@ class NCSNpp(ConfiguredModel):
     and `z` of shape (B, latent_dim). The output is float32 images of shape (B, H, W, C) in
     [−1, 1].
 
-    The defaults give the paper's CIFAR-10 network (44 820 611 parameters). For CelebA-HQ at
+    The defaults give the paper's CIFAR-10 network (44,820,611 parameters). For CelebA-HQ at
     256 px use `base_channels=64, channel_multipliers=(1, 1, 2, 2, 4, 4), mapping_layers=3`.
 
     Args:

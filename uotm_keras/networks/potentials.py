@@ -66,7 +66,7 @@ class _ConvolutionalPotential(ConfiguredModel):
 class SmallPotential(_ConvolutionalPotential):
     """Potential v(y) for images of about 32 px.
 
-    With the default 64 base channels it has 12 247 809 parameters. Call it on images of shape
+    With the default 64 base channels it has 12,247,809 parameters. Call it on images of shape
     (B, H, W, C) in [−1, 1]. The output is float32 of shape (B, 1).
 
     Args:
@@ -88,7 +88,7 @@ class SmallPotential(_ConvolutionalPotential):
 class LargePotential(_ConvolutionalPotential):
     """Potential v(y) for images of 256 px.
 
-    With the default 64 base channels it has 26 881 537 parameters. Call it on images of shape
+    With the default 64 base channels it has 26,881,537 parameters. Call it on images of shape
     (B, H, W, C) in [−1, 1]. The output is float32 of shape (B, 1).
 
     Args:
