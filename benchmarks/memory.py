@@ -1,73 +1,97 @@
-"""Peak memory of training by batch size, for the paper's two configurations.
+"""Measure the peak memory of training by batch size, for the paper's two configurations.
 
     python benchmarks/memory.py                            # all backends, both sizes
     python benchmarks/memory.py --backends=jax --sizes=32 --batches=4,8,16
 
-Each figure is the peak resident memory of a process of its own that makes the model and
-trains three steps. On a GPU it is the device's peak instead, where the backend tells it.
-Two batch sizes give a line, peak = fixed + batch · per_image, by least squares where there
-are more; the table gives the line, and what it says for the paper's batches (256 images of
-32², 32 of 256²). That rule is an extrapolation: a backend may choose other algorithms there.
+Each value is the peak resident memory of a process that creates the model and trains three steps.
+On a GPU it is the peak of the device's memory instead, if the backend reports it. A line,
+peak = fixed + batch · per_image, is fitted to the batch sizes by least squares. The table shows the
+line and its value at the paper's batch size (256 images of 32², 32 of 256²). That value is an
+extrapolation: a backend may choose other algorithms there.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from step import SIZES
+from workers import BACKENDS, run, task
 
-BACKENDS = ("tensorflow", "jax", "torch")
+import uotm_keras as uk
+from uotm_keras.config import (
+    Boolean,
+    Command,
+    Enum,
+    Enums,
+    Integer,
+    Integers,
+    Text,
+    flag,
+    run_command,
+    to_flags,
+)
+
 BATCHES = {32: (4, 8, 16), 256: (1, 2)}
 PAPER = {32: 256, 256: 32}
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", default=",".join(BACKENDS))
-    parser.add_argument("--sizes", default="32,256")
-    parser.add_argument("--batches", help="instead of 4,8,16 of 32² and 1,2 of 256²")
-    parser.add_argument("--dtype_policy", default="float32")
-    parser.add_argument("--rematerialize", action="store_true")
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--output", help="a JSON file for the figures")
-    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+@dataclasses.dataclass(frozen=True)
+class MemoryOptions:
+    """The flags of this benchmark."""
+
+    backends: tuple[str, ...] = flag(BACKENDS, Enums(*BACKENDS), "Backends to measure.")
+    sizes: tuple[int, ...] = flag(tuple(BATCHES), Enums(*BATCHES), "Image sizes in pixels.")
+    batches: tuple[int, ...] = flag(
+        (),
+        Integers(1, empty=True),
+        "Batch sizes. An empty text uses 4,8,16 at 32² and 1,2 at 256².",
+    )
+    dtype_policy: str = flag(
+        "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"), "Keras's dtype policy."
+    )
+    rematerialize: bool = flag(
+        False, Boolean(), "Recompute activations in the backward pass instead of storing them."
+    )
+    accumulate: int = flag(1, Integer(1), "Number of micro-batches per step.")
+    output: str | None = flag(
+        None, Text("the path of a JSON file"), "File for the results.", none="none"
+    )
 
 
-def worker(arguments: argparse.Namespace) -> None:
-    """Prints the peak in GB, before training and after three steps."""
-    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+COMMAND = Command(__doc__ or "", MemoryOptions)
+
+
+def worker(options: MemoryOptions, size: int, batch: int) -> None:
+    """Print the peak in GB before training and after three steps."""
     import keras
-    from step import SIZES
 
-    import uotm_keras as uk
-
-    size, batch = arguments.worker
     uk.backend.prepare_command()
-    keras.config.set_dtype_policy(arguments.dtype_policy)
+    keras.config.set_dtype_policy(options.dtype_policy)
     shape = (size, size, 3)
     generator_arguments, potential = SIZES[size]
-    if arguments.rematerialize:
-        generator_arguments = {**generator_arguments, "rematerialize": True}
     model = uk.UOTM(
-        uk.networks.NCSNpp(shape, **generator_arguments), getattr(uk.networks, potential)(shape)
+        uk.networks.NCSNpp(
+            shape, **{**generator_arguments, "rematerialize": options.rematerialize}
+        ),
+        getattr(uk.networks, potential)(shape),
     )
-    options = {"accumulate": arguments.accumulate} if arguments.accumulate > 1 else {}
-    model.compile(**options)
-    made = peak()
+    model.compile(**({"accumulate": options.accumulate} if options.accumulate > 1 else {}))
+    created = peak()
     images = np.random.default_rng(0).uniform(-1, 1, (batch, *shape)).astype("float32")
     for _ in range(3):
         model.train_on_batch(images)
-    print(json.dumps({"made": made, "peak": peak()}))
+    print(json.dumps({"created": created, "peak": peak()}))
 
 
 def peak() -> float:
-    """Gigabytes: the device's peak where there is a GPU, else the process's."""
+    """Return the peak memory in GB: of the GPU if there is one, otherwise of the process."""
     backend = os.environ["KERAS_BACKEND"]
     if backend == "torch":
         import torch
@@ -88,54 +112,60 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    if arguments.worker:
-        return worker(arguments)
-    rows = []
-    for size in map(int, arguments.sizes.split(",")):
-        batches = BATCHES[size]
-        if arguments.batches:
-            batches = tuple(map(int, arguments.batches.split(",")))
-        for backend in arguments.backends.split(","):
+def work(options: MemoryOptions) -> int:
+    """Measure all combinations and print the table."""
+    rows: list[dict[str, Any]] = []
+    for size in options.sizes:
+        for backend in options.backends:
             peaks = []
-            for batch in batches:
+            for batch in options.batches or BATCHES[size]:
                 begin = time.perf_counter()
-                done = subprocess.run(
-                    [sys.executable, __file__, "--worker", str(size), str(batch), *sys.argv[1:]],
-                    env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-                if done.returncode:
-                    print(f"{size} px, {backend}, batch {batch}: failed ({done.returncode})")
+                lines = run([__file__, *sys.argv[1:]], backend, f"{size},{batch}")
+                if lines is None:
+                    print(f"{size} px, {backend}, batch {batch}: failed", flush=True)
                     continue
-                answer = json.loads(done.stdout.splitlines()[-1])
+                answer = json.loads(lines[-1])
                 peaks.append((batch, answer["peak"]))
                 print(
                     f"{size} px, {backend}, batch {batch}: {answer['peak']:.2f} GB "
-                    f"({answer['made']:.2f} before training; {time.perf_counter() - begin:.0f} s)",
+                    f"({answer['created']:.2f} before training; "
+                    f"{time.perf_counter() - begin:.0f} s)",
                     flush=True,
                 )
-            rows.append({"size": size, "backend": backend, "peaks": peaks})
+            rows.append({"size": size, "backend": backend, "peaks": peaks, "line": fit(peaks)})
 
-    print("\n| size | backend | peak, GB, by batch | line | at the paper's batch |")
+    print("\n| size | backend | peak, GB, by batch | line | at the paper's batch size |")
     print("|---|---|---|---|---|")
     for row in rows:
-        row["line"] = None
         line = ahead = "–"
-        if len(row["peaks"]) > 1:
-            slope, fixed = np.polyfit(*zip(*row["peaks"], strict=True), 1)
-            row["line"] = [float(fixed), float(slope)]
+        if row["line"] is not None:
+            fixed, slope = row["line"]
             line = f"{fixed:.2f} + {slope:.3f} · batch"
             ahead = f"{fixed + slope * PAPER[row['size']]:.0f} GB at {PAPER[row['size']]}"
         shown = ", ".join(f"{batch}: {gb:.2f}" for batch, gb in row["peaks"])
         print(f"| {row['size']}² | {row['backend']} | {shown} | {line} | {ahead} |")
-    if arguments.output:
-        result = {"arguments": vars(arguments), "rows": rows}
-        Path(arguments.output).write_text(json.dumps(result, indent=2))
+    if options.output is not None:
+        result = {"arguments": to_flags(options), "rows": rows}
+        Path(options.output).write_text(json.dumps(result, indent=2))
+    return 0
+
+
+def fit(peaks: list[tuple[int, float]]) -> tuple[float, float] | None:
+    """Return (fixed, per image) of the fitted line, or None for fewer than two batch sizes."""
+    if len(peaks) < 2:
+        return None
+    batches, gigabytes = zip(*peaks, strict=True)
+    slope, fixed = np.polyfit(batches, gigabytes, 1)
+    return float(fixed), float(slope)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit code."""
+    return run_command(COMMAND, work, argv)
 
 
 if __name__ == "__main__":
-    main()
+    if task():
+        worker(COMMAND.parse(sys.argv[1:]), *map(int, str(task()).split(",")))
+    else:
+        raise SystemExit(main())

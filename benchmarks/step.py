@@ -1,23 +1,22 @@
-"""Speed of one training iteration and of sampling, on each backend, in one run.
+"""Measure the speed of one training iteration and of sampling on each backend.
 
     python benchmarks/step.py                       # the CIFAR-10 networks, batch 8
     python benchmarks/step.py --backends=jax --batch_size=16 --rounds=9
 
-Each backend lives in a process of its own; the processes take turns, so that whatever else
-the machine does hits all alike. A process that has waited runs its first call slowly:
-one call of each turn is dropped, by this rule fixed beforehand, and the median of the rest
-is given with its quartiles. Work is counted by the algorithm (multiply-adds count two),
-whatever a backend really executes:
+Each backend runs in its own process. The processes take turns, so that other load on the machine
+affects all alike. The first call after a wait is slow; by a rule fixed in advance, the first call
+of each turn is discarded. The table shows the median of the others with quartiles. The work is
+counted for the algorithm (a multiply-add counts two), whatever a backend executes:
 
     iteration = images · (4 · generator + 11 · potential)
 
-the generator forward for the potential's loss, forward and backward (3) for its own; the
-potential 2 for the generator, 3 for the samples, 6 for the data with R1's second
-derivatives. The peak is the best rate of a 4096³ matrix product in the same run, in the
-precision in which the networks compute.
+The generator counts one forward pass for the potential's loss, and forward and backward (3) for
+its own. The potential counts 2 for the generator's loss, 3 for the samples, and 6 for the data
+with R1's second derivatives. The peak is the best rate of a 4096³ matrix product in the same run
+and in the precision of the networks.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -25,13 +24,20 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
+from workers import BACKENDS, environment, task
 
-BACKENDS = ("tensorflow", "jax", "torch")
-SIZES = {
-    # image side: (generator arguments, potential class)
+import uotm_keras as uk
+from uotm_keras import InputError
+from uotm_keras.config import Command, Enum, Enums, Integer, Text, flag, run_command, to_flags
+
+SIZES: dict[int, tuple[dict[str, Any], str]] = {
+    # image size: (arguments of the generator, class of the potential)
     32: ({}, "SmallPotential"),
     64: ({"channel_multipliers": (1, 2, 2, 2), "base_channels": 64}, "SmallPotential"),
     256: (
@@ -41,58 +47,58 @@ SIZES = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backends", default=",".join(BACKENDS))
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--sample_batch", type=int, default=64)
-    parser.add_argument("--size", type=int, default=32, choices=sorted(SIZES))
-    parser.add_argument("--dtype_policy", default="float32")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each backend")
-    parser.add_argument("--calls", type=int, default=2, help="timed calls a turn")
-    parser.add_argument("--output", help="a JSON file for the figures")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """The flags of this benchmark."""
+
+    backends: tuple[str, ...] = flag(BACKENDS, Enums(*BACKENDS), "Backends to measure.")
+    batch_size: int = flag(8, Integer(1), "Images per training iteration.")
+    sample_batch: int = flag(64, Integer(1), "Images per sampling call.")
+    size: int = flag(32, Enum(*SIZES), "Image size in pixels.")
+    dtype_policy: str = flag(
+        "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"), "Keras's dtype policy."
+    )
+    rounds: int = flag(5, Integer(1), "Turns of each backend.")
+    calls: int = flag(2, Integer(1), "Timed calls per turn.")
+    output: str | None = flag(
+        None, Text("the path of a JSON file"), "File for the results.", none="none"
+    )
+
+
+COMMAND = Command(__doc__ or "", StepOptions)
 
 
 # --- one backend ----------------------------------------------------------------------------
 
 
-def worker(arguments: argparse.Namespace) -> None:
-    """Answers each line of standard input ("step", "sample", "matmul", "memory") by a number."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    started = time.perf_counter()
-    import keras
-
-    import uotm_keras as uk
-
-    uk.backend.prepare_command()  # as train.py and the other commands do
-    keras.config.set_dtype_policy(arguments.dtype_policy)
+def worker(options: StepOptions) -> None:
+    """Answer each line of standard input ("step", "sample", "matmul", "memory") with numbers."""
+    uk.backend.prepare_command()  # As train.py and the other commands do.
+    keras.config.set_dtype_policy(options.dtype_policy)
     keras.utils.set_random_seed(0)
-    shape = (arguments.size, arguments.size, 3)
-    generator_arguments, potential = SIZES[arguments.size]
+    shape = (options.size, options.size, 3)
+    generator_arguments, potential = SIZES[options.size]
     model = uk.UOTM(
         uk.networks.NCSNpp(shape, **generator_arguments), getattr(uk.networks, potential)(shape)
     )
     model.compile()
-    images = np.random.default_rng(0).uniform(-1, 1, (arguments.batch_size, *shape))
+    images = np.random.default_rng(0).uniform(-1, 1, (options.batch_size, *shape))
     images = images.astype("float32")
-    source = np.random.default_rng(1).normal(size=(arguments.sample_batch, *shape))
+    source = np.random.default_rng(1).normal(size=(options.sample_batch, *shape))
     source = source.astype("float32")
-    latent = np.zeros((arguments.sample_batch, 100), "float32")
+    latent = np.zeros((options.sample_batch, 100), "float32")
 
-    def step():
+    def step() -> None:
         model.train_on_batch(images)
 
-    def sample():
-        model.transport(source, latent, batch_size=arguments.sample_batch)
+    def sample() -> None:
+        model.transport(source, latent, batch_size=options.sample_batch)
 
     before = time.perf_counter()
     step()
     print(
         json.dumps(
             {
-                "setup": before - started,
                 "first_call": time.perf_counter() - before,
                 "generator_gflop": gigaflop(model.generator),
                 "potential_gflop": gigaflop(model.potential),
@@ -104,7 +110,7 @@ def worker(arguments: argparse.Namespace) -> None:
         np.random.default_rng(0).normal(size=(4096, 4096)).astype("float32"),
         keras.config.dtype_policy().compute_dtype,
     )
-    actions = {
+    actions: dict[str, Callable[[], object]] = {
         "step": step,
         "sample": sample,
         "matmul": lambda: float(keras.ops.matmul(matrix, matrix)[0, 0]),
@@ -112,91 +118,101 @@ def worker(arguments: argparse.Namespace) -> None:
     for line in sys.stdin:
         action = line.strip()
         if action == "memory":
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            answer = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]
         else:
-            actions[action]()  # dropped
+            actions[action]()  # Discarded.
             answer = []
-            for _ in range(arguments.calls):
+            for _ in range(options.calls):
                 before = time.perf_counter()
                 actions[action]()
                 answer.append(time.perf_counter() - before)
         print(json.dumps(answer), flush=True)
 
 
-def gigaflop(network) -> float:
-    """Work of a forward call, an image: convolutions, dense layers, attention's products."""
-    from keras import layers
-
-    from uotm_keras.networks.layers import SelfAttention
-
-    total = 0
-    for layer in network._flatten_layers():
-        if isinstance(layer, SelfAttention):
+def gigaflop(network: keras.Model) -> float:
+    """Return the work per image of a forward call: convolutions, dense layers and attention."""
+    total = 0.0
+    for layer in flattened(network.layers):
+        if isinstance(layer, keras.layers.Conv2D):
+            pixels = np.prod(layer.get_build_config()["input_shape"][1:3])
+            total += pixels // np.prod(layer.strides) * np.prod(layer.kernel.shape)
+        elif isinstance(layer, keras.layers.Dense):
+            *axes, _ = layer.get_build_config()["input_shape"][1:]
+            total += np.prod(axes) * np.prod(layer.kernel.shape)
+        elif type(layer).__name__ == "SelfAttention":
+            # The two products of attention; its dense layers are counted on their own.
             pixels, channels = np.prod(layer.input.shape[1:3]), layer.input.shape[-1]
-            total += 2 * pixels * pixels * channels  # its dense layers come by themselves
-            total += 4 * pixels * channels * channels
-        elif isinstance(layer, layers.Conv2D):
-            pixels = np.prod(layer._build_shapes_dict["input_shape"][1:3])
-            pixels //= np.prod(layer.strides)
-            total += pixels * np.prod(layer.kernel.shape)
-        elif isinstance(layer, layers.Dense) and len(layer._build_shapes_dict["input_shape"]) == 2:
-            total += np.prod(layer.kernel.shape)
+            total += 2 * pixels * pixels * channels
     return 2 * float(total) / 1e9
 
 
-# --- all of them ------------------------------------------------------------------------------
+def flattened(layers: Sequence[keras.Layer]) -> Iterator[keras.Layer]:
+    """Yield the layers and the layers that they contain."""
+    for layer in layers:
+        yield layer
+        yield from flattened([v for v in vars(layer).values() if isinstance(v, keras.Layer)])
+
+
+# --- all backends ---------------------------------------------------------------------------
 
 
 class Worker:
-    """A backend's process, answering one question at a time."""
+    """The process of one backend, which performs one action at a time."""
 
-    def __init__(self, backend: str):
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", *sys.argv[1:]],
+            [sys.executable, __file__, *sys.argv[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=environment(backend, "step"),
         )
-        self.first = self._answer()
+        self.first: dict[str, float] = self._answer()
 
-    def _answer(self):
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("a backend's process ended early; run it with --worker to see why")
+            raise InputError(
+                f"--backends={self.backend} failed; check that it is installed and that the "
+                "networks fit into memory."
+            )
         return json.loads(line)
 
-    def ask(self, action: str):
+    def ask(self, action: str) -> list[float]:
+        """Perform an action and return its times in seconds, or the peak memory in GB."""
+        assert self.process.stdin is not None
         self.process.stdin.write(action + "\n")
         self.process.stdin.flush()
         return self._answer()
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    if arguments.worker:
-        return worker(arguments)
-    backends = arguments.backends.split(",")
+def work(options: StepOptions) -> int:
+    """Measure all backends in turns and print the table."""
+    backends = options.backends
     workers = {}
     for backend in backends:
         workers[backend] = Worker(backend)
         print(f"{backend}: first call {workers[backend].first['first_call']:.1f} s", flush=True)
-    times = {b: {"step": [], "matmul": [], "sample": []} for b in backends}
-    memory = {}
+    times: dict[str, dict[str, list[float]]] = {
+        b: {"step": [], "matmul": [], "sample": []} for b in backends
+    }
+    memory: dict[str, float] = {}
     for action in ("matmul", "step", "sample"):
-        for turn in range(arguments.rounds):
+        for turn in range(options.rounds):
             for backend in backends:
                 times[backend][action] += workers[backend].ask(action)
-            print(f"{action} {turn + 1}/{arguments.rounds}", flush=True)
+            print(f"{action} {turn + 1}/{options.rounds}", flush=True)
         if action == "step":
-            memory = {b: workers[b].ask("memory") for b in backends}
+            memory = {b: workers[b].ask("memory")[0] for b in backends}
 
     best_matmul = min(min(times[b]["matmul"]) for b in backends)
     peak = 2 * 4096**3 / best_matmul / 1e9
     first = workers[backends[0]].first
-    work = arguments.batch_size * (4 * first["generator_gflop"] + 11 * first["potential_gflop"])
-    sample_work = arguments.sample_batch * first["generator_gflop"]
+    operations = options.batch_size * (4 * first["generator_gflop"] + 11 * first["potential_gflop"])
+    sample_operations = options.sample_batch * first["generator_gflop"]
     rows = []
     for b in backends:
         low, middle, high = np.percentile(times[b]["step"], [25, 50, 75])
@@ -206,19 +222,19 @@ def main() -> None:
                 "backend": b,
                 "s/step": float(middle),
                 "quartiles": [float(low), float(high)],
-                "images/s": arguments.batch_size / float(middle),
+                "images/s": options.batch_size / float(middle),
                 "first call s": workers[b].first["first_call"],
                 "peak GB": memory[b],
-                "share of peak": work / middle / peak,
-                "sampling images/s": arguments.sample_batch / sample_time,
-                "sampling share": sample_work / sample_time / peak,
+                "share of peak": operations / middle / peak,
+                "sampling images/s": options.sample_batch / sample_time,
+                "sampling share": sample_operations / sample_time / peak,
             }
         )
     print(
-        f"\n{arguments.size} px, batch {arguments.batch_size}, {arguments.dtype_policy}; "
-        f"{os.cpu_count()} cores of {platform.machine()}; {work:.0f} GFLOP a step "
-        f"(generator {first['generator_gflop']:.2f}, potential {first['potential_gflop']:.2f} an "
-        f"image); matrix products {peak:.0f} GFLOP/s\n"
+        f"\n{options.size} px, batch {options.batch_size}, {options.dtype_policy}; "
+        f"{os.cpu_count()} {platform.machine()} cores; {operations:.0f} GFLOP per step (per image: "
+        f"generator {first['generator_gflop']:.2f}, potential {first['potential_gflop']:.2f}); "
+        f"matrix products {peak:.0f} GFLOP/s\n"
     )
     print("| backend | s/step (quartiles) | images/s | first call, s | peak memory, GB |"
           " share of matmul rate | sampling, images/s | its share |")  # fmt: skip
@@ -231,10 +247,22 @@ def main() -> None:
             f"| {row['share of peak']:.0%} | {row['sampling images/s']:.1f} "
             f"| {row['sampling share']:.0%} |"
         )
-    if arguments.output:
-        result = {"arguments": vars(arguments), "matmul_gflops": peak, "gflop": work, "rows": rows}
-        Path(arguments.output).write_text(json.dumps(result, indent=2))
+    if options.output is not None:
+        result = {
+            "arguments": to_flags(options), "matmul_gflops": peak, "gflop": operations,
+            "rows": rows,
+        }  # fmt: skip
+        Path(options.output).write_text(json.dumps(result, indent=2))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit code."""
+    return run_command(COMMAND, work, argv)
 
 
 if __name__ == "__main__":
-    main()
+    if task():
+        worker(COMMAND.parse(sys.argv[1:]))
+    else:
+        raise SystemExit(main())

@@ -1,8 +1,8 @@
-"""Costs of one's own: pixels by L1, and features of a small frozen network.
+"""Define custom costs: L1 over pixels, and the distance in features of a small frozen network.
 
-Digits are carried to inverted ones, without pairs. By pixels black and white are far apart,
-whatever the digit; the network was taught digits of both kinds, and by its features a digit is
-near an inverted one of the same class.
+Digits are transported to inverted digits, without pairs. In pixels, black and white are far apart
+whatever the digit. The network has learned to classify digits of both kinds; in its features, a
+digit is close to inverted digits of the same class.
 """
 
 import sys
@@ -18,13 +18,13 @@ import uotm_keras as uk
 
 @keras.saving.register_keras_serializable("custom_cost")
 class L1:
-    """c(x, y) = τ·Σ|x − y|, over all pixels."""
+    """The cost c(x, y) = τ·Σ|x − y| over all pixels."""
 
     def __init__(self, tau: float):
         self.tau = tau
 
     def __call__(self, source, target):
-        """Costs of shape (B,) in float32, for `source` and `target` (B, ...)."""
+        """Return float32 costs of shape (B,) for `source` and `target` of shape (B, ...)."""
         difference = ops.cast(source, "float32") - ops.cast(target, "float32")
         return self.tau * ops.sum(ops.abs(difference), axis=tuple(range(1, len(source.shape))))
 
@@ -34,11 +34,11 @@ class L1:
 
 @keras.saving.register_keras_serializable("custom_cost")
 class FeatureCost:
-    """c(x, y) = τ·‖f(x) − f(y)‖², of the features f of a network, which is frozen.
+    """The cost c(x, y) = τ·‖f(x) − f(y)‖² with the features f of a frozen network.
 
-    A plain object, not a layer: the model that uses it neither trains nor saves the network's
-    weights. They are in the configuration instead, which suits a small network; a large one
-    would be named there, and loaded in `from_config`.
+    This is a plain object and not a layer, so that the model neither trains nor saves the weights
+    of the network. They are part of the configuration instead, which is appropriate for a small
+    network. For a large one, store its name there and load it in `from_config`.
     """
 
     def __init__(self, network: keras.Model, tau: float):
@@ -64,7 +64,7 @@ class FeatureCost:
 
 
 def train_features(images: np.ndarray, labels: np.ndarray, epochs: int) -> keras.Model:
-    """A network of 32 features, those from which the classes of the images are told."""
+    """Return a network of 32 features from which the class of an image can be predicted."""
     inputs = keras.Input(images.shape[1:])
     x = layers.Conv2D(16, 3, activation="relu", data_format="channels_last")(inputs)
     x = layers.Conv2D(32, 3, activation="relu", data_format="channels_last")(x)
@@ -79,17 +79,17 @@ def train_features(images: np.ndarray, labels: np.ndarray, epochs: int) -> keras
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 30
 keras.utils.set_random_seed(0)
 data, inverted = uk.data.get("digits"), uk.data.get("digits:inverted")
-order = np.random.default_rng(0).permutation(len(data))  # so that no digit meets its own inverse
+order = np.random.default_rng(0).permutation(len(data))  # no digit is paired with its inverse
 x, y = data.take(np.arange(len(data))), inverted.take(order)  # float32 (1797, 8, 8, 1)
 
 labels = load_digits().target
-# Tells the classes of inverted digits, and did not see the features.
+# Classifies inverted digits, independently of the features.
 judge = SVC().fit(y.reshape(len(y), -1), labels[order])
 features = train_features(
     np.concatenate([x, y]), np.concatenate([labels, labels[order]]), max(1, epochs // 5)
 )
 
-for name, cost in (("L1", L1(tau=0.01)), ("features", FeatureCost(features, tau=0.1))):
+for name, cost in (("L1", L1(tau=0.01)), ("feature", FeatureCost(features, tau=0.1))):
     model = uk.UOTM(
         uk.networks.ResMLPGenerator((8, 8, 1), latent_dim=0, width=256, output_activation="tanh"),
         uk.networks.ResMLPPotential((8, 8, 1), width=256),
@@ -106,13 +106,13 @@ for name, cost in (("L1", L1(tau=0.01)), ("features", FeatureCost(features, tau=
     )
     kept = np.mean(judge.predict(moved.reshape(len(x), -1)) == labels)
     print(
-        f"cost by {name}: mean Σ|x − T(x)| {pixels:.1f}, mean ‖f(x) − f(T(x))‖² {distance:.2f}, "
-        f"class kept {kept:.1%}"
+        f"{name} cost: mean Σ|x − T(x)| {pixels:.1f}, mean ‖f(x) − f(T(x))‖² {distance:.2f}, "
+        f"class preserved {kept:.1%}"
     )
 
-# Registered, it is saved and loaded with the model, and the network with it.
+# Because it is registered, the cost is saved and loaded with the model, including its network.
 model.save("custom_cost.keras")
 loaded = keras.saving.load_model("custom_cost.keras")
 costs = [ops.convert_to_numpy(each.cost(x, moved)) for each in (model, loaded)]
 same = np.allclose(*costs, rtol=1e-4, atol=1e-5)
-print(f"loaded with {type(loaded.cost).__name__}; the same costs: {same}")
+print(f"loaded a model with {type(loaded.cost).__name__}; equal costs: {same}")

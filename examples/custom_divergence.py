@@ -1,7 +1,7 @@
-"""A divergence of one's own, squared Hellinger, between two mixtures on a line.
+"""Define a custom divergence, squared Hellinger, for a one-dimensional mixture.
 
-A divergence is its convex conjugate Ψ*, which must be convex and non-decreasing with
-Ψ*(0) = 0 and Ψ*'(0) = 1, and the derivative, which is the density of the relaxed marginal.
+A divergence is defined by its conjugate Ψ*, which must be convex and non-decreasing with Ψ*(0) = 0
+and Ψ*'(0) = 1, and by the derivative of Ψ*, which is the density of the relaxed marginal.
 """
 
 import sys
@@ -15,10 +15,10 @@ import uotm_keras as uk
 
 @keras.saving.register_keras_serializable("custom_divergence")
 class Hellinger(uk.divergences.Divergence):
-    """Squared Hellinger distance, Ψ(r) = (√r − 1)², continued linearly.
+    """Squared Hellinger distance, Ψ(r) = (√r − 1)², with a linear extension.
 
-    Its conjugate is s/(1 − s), which ends at s = 1: from s = ½ on it goes on along its
-    tangent, as training may stray there.
+    Its conjugate is s/(1 − s), which diverges at s = 1. Since s can exceed 1 during training, the
+    conjugate continues along its tangent from s = ½.
     """
 
     def conjugate(self, s):
@@ -45,11 +45,11 @@ model.compile()
 model.fit(points, batch_size=256, epochs=epochs, verbose=2)
 
 samples = model.generate(4000, seed=0)
-weights = model.target_weights(points)  # 1 where the data's marginal is kept as it is
-print(f"right of ½: {np.mean(points > 0.5):.3f} of the data, {np.mean(samples > 0.5):.3f} of T(x)")
-print(f"the data's weights: {weights.min():.2f} to {weights.max():.2f}, mean {weights.mean():.3f}")
+weights = model.target_weights(points)  # 1 where the marginal of the data is not changed
+print(f"right of ½: {np.mean(points > 0.5):.3f} of data, {np.mean(samples > 0.5):.3f} of samples")
+print(f"weights of the data: {weights.min():.2f} to {weights.max():.2f}, mean {weights.mean():.3f}")
 
-# Registered, it is saved and loaded with the model.
+# Because it is registered, the divergence is saved and loaded with the model.
 model.save("custom_divergence.keras")
 loaded = keras.saving.load_model("custom_divergence.keras")
-print(f"loaded with {type(loaded.target_divergence).__name__}")
+print(f"loaded a model with {type(loaded.target_divergence).__name__}")

@@ -1,4 +1,4 @@
-"""Digits from noise in a minute: arrays, compile, fit, generate, save."""
+"""Train a generator of digits in a minute: compile, fit, generate and save."""
 
 import sys
 

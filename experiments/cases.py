@@ -1,23 +1,23 @@
-"""Finished cases of an experiment, kept so that a long one can go on or be shared.
+"""Finished cases of an experiment, stored so that it can be resumed or shared by commands.
 
-A case is one training, of one setting with one seed. Its results are a JSON file in
-OUT/.cases/NAME, named by the case and by the flags that matter to it, which the same command
-takes instead of training again. After a change of the code begin afresh, by --fresh: a file
-does not know what made it.
+A case is one training run of one setting with one seed. Its result is a JSON file in
+OUT/.cases/NAME, identified by the names of the case and by the flags that affect it. The same
+command reads the file instead of training again. The file does not identify the code that wrote
+it: use --fresh after a change of the code.
 """
 
 import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.files import require_writable, write_text
+from uotm_keras import InputError
 
 NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part", "variants")
 """Flags that do not change what a case computes; parts and variants are in its names."""
@@ -27,58 +27,62 @@ class Cases:
     """The cases of one experiment.
 
     Args:
-        name: of the experiment's files.
-        flags: its flags' values; the results' folder is among them.
+        name: name of the experiment.
+        out: path of the results folder, which is created if necessary.
+        flags: value of every flag, as `uotm_keras.config.to_flags` returns them.
 
     Attributes:
-        seeds: those that this command runs.
-        is_part: whether --only_seeds leaves some to others, so that there are no tables yet.
-        reused: how many cases have been found finished.
+        folder: folder of the stored cases.
+        seeds: the seeds that this command runs.
+        is_part: whether `--only_seeds` leaves seeds to other commands, so that this command
+            writes no results.
+        reused: number of cases that were already finished.
 
     Raises:
-        InputError: --only_seeds names a seed that --seeds has not, or --out cannot be written.
+        InputError: `--only_seeds` contains a seed that `--seeds` does not include.
+        OSError: the results folder cannot be created.
     """
 
-    def __init__(self, name: str, flags: dict):
-        require_writable(flags["out"], f"--out={flags['out']}")
-        self.folder = Path(flags["out"]).expanduser() / ".cases" / name
-        self._settings = {k: v for k, v in flags.items() if k not in NOT_OF_A_CASE}
-        self._settings["backend"] = keras.backend.backend()
-        self._fresh = flags["fresh"] == "on"
-        self._seconds: dict[Path, float] = {}
+    def __init__(self, name: str, out: str, flags: Mapping[str, Any]) -> None:
         every = list(range(flags["seeds"]))
         self.seeds = sorted(set(flags["only_seeds"])) or every
         if self.seeds[-1] not in every:
             raise InputError(
-                f"flag --only_seeds={self.seeds[-1]}: accepted are seeds below "
-                f"--seeds={flags['seeds']}."
+                f"--only_seeds={self.seeds[-1]} is not one of the --seeds={flags['seeds']} seeds; "
+                f"use seeds from 0 to {every[-1]}."
             )
         self.is_part = self.seeds != every
         self.reused = 0
+        self.folder = Path(out).expanduser() / ".cases" / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._settings = {k: v for k, v in flags.items() if k not in NOT_OF_A_CASE}
+        self._settings["backend"] = keras.backend.backend()
+        self._fresh = flags["fresh"] in (True, "on")
+        self._seconds: dict[Path, float] = {}
 
     def __len__(self) -> int:
         return len(self._seconds)
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time of all cases, also of those that other commands did."""
+        """CPU seconds of all cases, including those that other commands ran."""
         return sum(self._seconds.values())
 
-    def case(self, names: Iterable, work: Callable[..., dict], *arguments) -> dict:
-        """The results of one case, from its file or from `work`.
+    def case(self, names: Iterable, work: Callable[..., dict], *arguments: Any) -> dict:
+        """Return the result of one case from its file, or compute and store it.
 
         Args:
-            names: what tells the case from the experiment's others, such as (method, seed).
-            work: makes of the arguments a dict of numbers, texts, arrays, and lists or dicts of
-                these.
+            names: what distinguishes the case within the experiment, such as (method, seed).
+            work: called with `arguments`; returns a dict of numbers, strings, arrays, and lists
+                or dicts of these.
 
         Returns:
-            That dict as JSON gives it back, always: with arrays and tuples as lists.
+            The dict after a round trip through JSON: arrays and tuples become lists.
         """
         names = [str(name) for name in names]
         settings = {"case": names, **self._settings}
         path = self.folder / f"{_readable(names)}-{_digest(settings)}.json"
-        # A case that this command has done is not done again.
+        # --fresh does not repeat a case that this command itself has finished.
         kept = None if self._fresh and path not in self._seconds else _read(path)
         if kept is None:
             started = time.process_time()
@@ -87,7 +91,7 @@ class Cases:
             text = json.dumps(
                 {"settings": settings, "cpu": seconds, "found": found}, default=_plain
             )
-            write_text(path, text + "\n")
+            path.write_text(text + "\n", encoding="utf-8")
             kept = json.loads(text)
         elif path not in self._seconds:
             self.reused += 1
@@ -104,7 +108,7 @@ def _readable(names: list[str]) -> str:
 
 
 def _read(path: Path) -> dict | None:
-    """What a file holds; None where there is none, or a broken one."""
+    """Return the content of a case's file, or None if it is missing or damaged."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -112,13 +116,13 @@ def _read(path: Path) -> dict | None:
     return kept if isinstance(kept, dict) and {"cpu", "found"} <= set(kept) else None
 
 
-def _plain(value):
-    """Of NumPy's what JSON can hold."""
+def _plain(value: Any) -> Any:
+    """Convert NumPy values to what JSON can represent."""
     if isinstance(value, np.ndarray):
         if value.dtype == np.float32:
-            # By their shortest texts: as float64 they would have twice the digits.
+            # Through the shortest text: a direct conversion to float64 doubles the digits.
             value = value.astype(str).astype("float64")
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be kept as JSON.")
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON.")

@@ -1,40 +1,45 @@
-"""Digits of 32 × 32 pixels, networks small enough for a CPU, and their scores."""
+"""Digits of 32 × 32 pixels: networks small enough for a CPU, training and scores."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 
+import uotm_keras as uk
 from experiments.clouds import Times
-from uotm_keras import UOTM, data, networks, penalties, schedules
+from uotm_keras import data, networks, penalties, schedules
 from uotm_keras.metrics import Scorer
 from uotm_keras.metrics.digit_quality import digit_quality
-from uotm_keras.models.optimizers import Adam
-from uotm_keras.training.scoring import ScoreGenerator
+from uotm_keras.training import ScoreGenerator
 
 SHAPE = (32, 32, 1)
 TAU = 0.002
-"""Of `configs/mnist5k.flags`."""
+"""τ of `configs/mnist5k.flags`."""
 SCORES = {
     "distance": ("digit Fréchet distance", ".2f"),
     "precision": ("precision", ".2f"),
     "recall": ("recall", ".2f"),
-    "recognised": ("recognised, %", ".1f"),
+    "recognised": ("recognized, %", ".1f"),
     "smallest": ("smallest class, %", ".1f"),
 }
-"""Headings of `score`'s values."""
+"""Headings and number formats of the values that `score` returns."""
 
 
-def build(arguments: dict, iterations: int, width: int, seed: int) -> UOTM:
-    """A compiled model of perceptrons, whose weights depend on `seed` alone.
+def build(arguments: dict[str, Any], iterations: int, width: int, seed: int) -> uk.UOTM:
+    """Return a compiled model of perceptrons whose initial weights depend only on `seed`.
 
     Args:
-        arguments: of `UOTM`: what a method changes; "model" is another class than that.
-        iterations: after which the learning rates, 6e-4 and 3e-4, have fallen to 2.5e-5.
+        arguments: arguments of the model; "model" is its class if it is not `UOTM`.
+        iterations: int, the number of iterations over which the learning rates, 6e-4 and 3e-4,
+            decay to 2.5e-5.
+        width: int, the width of both networks.
+        seed: int, the random seed.
     """
     keras.utils.set_random_seed(seed)
-    settings = {"model": UOTM, "gradient_penalty": penalties.R1(0.2), **arguments}
+    settings = {"model": uk.UOTM, "gradient_penalty": penalties.R1(0.2), **arguments}
     model = settings.pop("model")(
         networks.ResMLPGenerator(SHAPE, 64, width=width, output_activation="tanh"),
         networks.ResMLPPotential(SHAPE, width),
@@ -43,30 +48,35 @@ def build(arguments: dict, iterations: int, width: int, seed: int) -> UOTM:
         **settings,
     )
     rates = (schedules.CosineAnnealing(rate, 2.5e-5, iterations) for rate in (6e-4, 3e-4))
-    model.compile(*map(Adam, rates))
+    model.compile(*map(uk.optimizers.Adam, rates))
     return model
 
 
-def reference(source: "data.Dataset", metrics: tuple[str, ...] = ("fid", "pr")) -> Scorer:
-    """Judges by the features of a classifier of real digits: FID's formula, not FID."""
-    return Scorer(source, metrics, extractor="mnist5k")
+def reference(dataset: data.Dataset, metrics: tuple[str, ...] = ("fid", "pr")) -> Scorer:
+    """Return a scorer in the features of a digit classifier: FID's formula, but not FID."""
+    return Scorer(dataset, metrics, extractor="mnist5k")
 
 
 def train(
-    model: UOTM,
-    source: "data.Dataset",
+    model: uk.UOTM,
+    dataset: data.Dataset,
     iterations: int,
     batch_size: int,
     seed: int,
     scores: ScoreGenerator | None = None,
 ) -> Times:
-    """`fit` on a source, as `train.py` does it; the seconds include the scoring."""
-    batches = data.Batches(source, batch_size=batch_size, seed=seed)
+    """Fit a model to a dataset as `train.py` does; the times include the scoring."""
+    batches = data.Batches(dataset, batch_size=batch_size, seed=seed)
     return fit(model, batches, iterations, [scores] if scores is not None else [])
 
 
-def fit(model: UOTM, batches: "data.Batches", iterations: int, callbacks=()) -> Times:
-    """So many iterations on batches or pairs of batches."""
+def fit(
+    model: uk.UOTM,
+    batches: data.Batches | data.PairBatches,
+    iterations: int,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> Times:
+    """Fit a model for a number of iterations."""
     started = time.perf_counter(), time.process_time()
     model.fit(
         batches.stream(start=0, workers=0),
@@ -79,11 +89,11 @@ def fit(model: UOTM, batches: "data.Batches", iterations: int, callbacks=()) -> 
     return Times(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
-def score(model: UOTM, scorer: Scorer, count: int) -> dict[str, float]:
-    """The values of `SCORES` of `count` samples; NaN where the model has diverged."""
+def score(model: uk.UOTM, scorer: Scorer, count: int) -> dict[str, float]:
+    """Return the scores of `count` samples by the keys of `SCORES`; NaN if it has diverged."""
     samples = model.generate(count, seed=0, batch_size=500)
     if not np.isfinite(samples).all():
-        return dict.fromkeys(SCORES, float("nan"))
+        return dict.fromkeys(SCORES, math.nan)
     found = scorer.score(lambda: [samples], (-1.0, 1.0))["metrics"]
     quality = digit_quality(samples, "mnist5k")
     return {
@@ -96,20 +106,23 @@ def score(model: UOTM, scorer: Scorer, count: int) -> dict[str, float]:
 
 
 class _Curve(ScoreGenerator):
-    def score(self, model: UOTM, step: int) -> dict[str, float]:
+    """A `ScoreGenerator` that stops a training run that has diverged."""
+
+    def score(self, model: uk.UOTM, step: int) -> dict[str, float]:
         if all(np.isfinite(weight).all() for weight in model.ema_generator.get_weights()):
             return super().score(model, step)
         model.stop_training = True
-        self.history.append((step, {"fid": float("nan")}))
-        return {"fid": float("nan")}
+        self.history.append((step, {"fid": math.nan}))
+        return {"fid": math.nan}
 
 
 def curve(
-    model: UOTM, scorer: Scorer, every: int, count: int
+    model: uk.UOTM, scorer: Scorer, every: int, count: int
 ) -> tuple[ScoreGenerator, Callable[[], list[tuple[int, float]]]]:
-    """A callback that scores every so many steps, and (step, distance) when it is done.
+    """Return a callback that scores `count` samples every so many steps, and its curve.
 
-    It ends a training that has diverged, with a distance of NaN.
+    The second value is a function that returns the (step, distance) pairs after training. The
+    callback stops a training run that has diverged and records the distance as NaN.
     """
     callback = _Curve(scorer, every, count, batch_size=500)
     return callback, lambda: [(step, values["fid"]) for step, values in callback.history]

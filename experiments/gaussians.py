@@ -1,42 +1,58 @@
-"""Trained maps between Gaussians against the closed forms.
+"""Compare trained maps between Gaussians with the closed-form solutions.
 
     python -m experiments.gaussians
 
-For each dimension some pairs of Gaussians with correlated covariances: KL-unbalanced and
-balanced transport, by the recommended setting for point clouds (`presets.point_cloud`)."""
+Several pairs of Gaussians with correlated covariances are drawn in each dimension. KL-unbalanced
+and balanced transport are trained with the recommended setting for point clouds,
+`presets.point_cloud`."""
+
+import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from experiments import clouds
 from experiments.cases import Cases
-from experiments.command import new_command, run, say
-from experiments.figures import COLOURS, GREY, MARKERS, label, new_figure
+from experiments.command import Options, new_command, run, say
+from experiments.figures import COLORS, GRAY, MARKERS, Figure, label, new_figure
 from experiments.results import Results, Table, over_seeds
 from uotm_keras import InputError, presets
-from uotm_keras.config.flags import Command, Names, Number, WholeNumber, WholeNumbers
+from uotm_keras.config import Enums, Float, Integer, Integers, flag
 from uotm_keras.objectives import oracles
 
 KINDS = {"kl": "KL-unbalanced", "balanced": "balanced"}
-LEAST_POINTS = 1_000
-"""Fewer make the relaxed covariance of 64 dimensions singular or worthless."""
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def command() -> Command:
-    """The flags of this experiment; --seeds counts the pairs of a dimension."""
-    c = new_command(__doc__, iterations=8_000, width=96)
-    c.add("dims", WholeNumbers(1), [1, 2, 4, 8, 16, 64], "Dimensions.")
-    c.add("kinds", Names(*KINDS), list(KINDS), "Of transport.")
-    c.add("tau", Number(0, above=True), 0.8, "τ of the cost, times √dimension.")
-    c.add("points", WholeNumber(1, 100_000_000), 200_000, "To measure on, of each marginal.")
-    return c
+@dataclasses.dataclass(frozen=True)
+class GaussianOptions(Options):
+    """The flags of this experiment; --seeds is the number of pairs per dimension."""
+
+    dims: tuple[int, ...] = flag(
+        (1, 2, 4, 8, 16, 64), Integers(1), "Dimensions, each at most 1000."
+    )
+    kinds: tuple[str, ...] = flag(tuple(KINDS), Enums(*KINDS), "Kinds of transport.")
+    tau: float = flag(0.8, Float(0, exclusive=True), "τ of the cost, multiplied by √dimension.")
+    # Fewer points give a useless estimate of a covariance in 64 dimensions.
+    points: int = flag(
+        200_000, Integer(1_000, 100_000_000), "Number of evaluation points of each marginal."
+    )
+
+    def check(self) -> None:
+        """Check the largest dimension."""
+        if max(self.dims) > 1_000:
+            raise InputError(f"--dims={max(self.dims)} is too large; use dimensions up to 1000.")
 
 
-def pair(dim: int, seed: int):
-    """(a, A, b, B): means N(0, ¼), rotated covariances with eigenvalues from ¼ to 2."""
+COMMAND = new_command(__doc__, GaussianOptions, iterations=8_000, width=96)
+
+
+def pair(dim: int, seed: int) -> Pair:
+    """Return (a, A, b, B): means from N(0, ¼), rotated covariances with eigenvalues in [¼, 2]."""
     rng = np.random.default_rng([seed, dim])
 
-    def covariance():
+    def covariance() -> np.ndarray:
         basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
         return (basis * np.exp(rng.uniform(np.log(0.25), np.log(2.0), dim))) @ basis.T
 
@@ -45,21 +61,21 @@ def pair(dim: int, seed: int):
     )  # fmt: skip
 
 
-def case(dim: int, kind: str, seed: int, flags: dict) -> dict:
-    """One pair: trained, then measured on fresh points."""
+def case(dim: int, kind: str, seed: int, options: GaussianOptions) -> dict:
+    """Train on one pair and evaluate the model at new points."""
     a, A, b, B = pair(dim, seed)
-    tau = flags["tau"] / np.sqrt(dim)
+    tau = options.tau / np.sqrt(dim)
     exact = solution(dim, kind, seed, tau)
     keras.utils.set_random_seed(seed)
     model = presets.point_cloud(
         dim, tau, source_divergence=kind, target_divergence=kind,
-        iterations=flags["iterations"], width=flags["width"], seed=seed,
+        iterations=options.iterations, width=options.width, seed=seed,
     )  # fmt: skip
     source, target = clouds.gaussian(a, A), clouds.gaussian(b, B)
-    times = clouds.train(model, source, target, flags["iterations"], flags["batch_size"], seed)
+    times = clouds.train(model, source, target, options.iterations, options.batch_size, seed)
 
-    x, y = measured_on(dim, seed, flags["points"])
-    found = clouds.read(model, x, y)
+    x, y = evaluation_points(dim, seed, options.points)
+    found = clouds.evaluate(model, x, y)
     row = {
         "dim": dim, "kind": kind, "seed": seed, "tau": tau,
         "uvp": clouds.l2_uvp(found.moved, exact.map(x), np.trace(B)),
@@ -72,8 +88,8 @@ def case(dim: int, kind: str, seed: int, flags: dict) -> dict:
             "mass_error": 100 * abs(found.mass / exact.mass - 1),
         }  # fmt: skip
         sides = (
-            ("source", x, found.source_weights, exact.source_mean, exact.source_covariance, a, A),
-            ("target", y, found.target_weights, exact.target_mean, exact.target_covariance, b, B),
+            ("source", x, found.source.weights, exact.source_mean, exact.source_covariance, a, A),
+            ("target", y, found.target.weights, exact.target_mean, exact.target_covariance, b, B),
         )
         for name, points, weights, mean, covariance, given_mean, given in sides:
             row |= {
@@ -89,16 +105,17 @@ def case(dim: int, kind: str, seed: int, flags: dict) -> dict:
     return {**row, "wall": times.wall, "cpu": times.cpu}
 
 
-def moment_errors(points, weights, mean, covariance) -> dict[str, float]:
-    """Errors in percent of the weighted points' mean and covariance.
+def moment_errors(
+    points: np.ndarray, weights: np.ndarray, mean: np.ndarray, covariance: np.ndarray
+) -> dict[str, float]:
+    """Return the errors of the weighted points' mean and covariance, in percent.
 
-    The mean's is relative to the standard deviation √tr Σ, the covariance's in Frobenius
-    norms.
+    The error of the mean is relative to √tr Σ, that of the covariance to the Frobenius norm of Σ.
     """
     weights = weights / weights.sum()
     found = weights @ points
-    centred = points - found
-    second = (centred * weights[:, None]).T @ centred
+    centered = points - found
+    second = (centered * weights[:, None]).T @ centered
     return {
         "mean": float(100 * np.linalg.norm(found - mean) / np.sqrt(np.trace(covariance))),
         "covariance": float(
@@ -107,41 +124,48 @@ def moment_errors(points, weights, mean, covariance) -> dict[str, float]:
     }  # fmt: skip
 
 
-def density_ratio(points, mean, covariance, given_mean, given) -> np.ndarray:
-    """The densities' ratio at points: N(mean, covariance) over N(given_mean, given)."""
+def density_ratio(
+    points: np.ndarray,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    given_mean: np.ndarray,
+    given: np.ndarray,
+) -> np.ndarray:
+    """Return the density of N(mean, covariance) over that of N(given_mean, given)."""
 
-    def quadratic(centre, matrix):
-        centred = points - centre
-        return np.sum(centred * np.linalg.solve(matrix, centred.T).T, axis=1) / 2
+    def quadratic(center: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        centered = points - center
+        return np.sum(centered * np.linalg.solve(matrix, centered.T).T, axis=1) / 2
 
     volume = (np.linalg.slogdet(given)[1] - np.linalg.slogdet(covariance)[1]) / 2
     return np.exp(quadratic(given_mean, given) - quadratic(mean, covariance) + volume)
 
 
 def solution(dim: int, kind: str, seed: int, tau: float) -> oracles.GaussianTransport:
-    """The exact plan of a pair."""
+    """Return the exact plan of a pair."""
+    a, A, b, B = pair(dim, seed)
     solve = oracles.gaussian_kl_uot if kind == "kl" else oracles.gaussian_ot
-    return solve(*pair(dim, seed), tau)
+    return solve(a, A, b, B, tau)
 
 
-def measured_on(dim: int, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The points of both marginals on which a pair is measured."""
+def evaluation_points(dim: int, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of both marginals at which a pair is evaluated."""
     a, A, b, B = pair(dim, seed)
     rng = np.random.default_rng([seed, dim, 2])
     return clouds.gaussian(a, A)(rng, count), clouds.gaussian(b, B)(rng, count)
 
 
 def sampled_value(dim: int, kind: str, seed: int, tau: float, count: int) -> float:
-    """The dual value of the exact potential on the same points: off by sampling alone."""
+    """Return the exact potential's dual value over the same points; its error is sampling error."""
     (a, A, b, B), exact = pair(dim, seed), solution(dim, kind, seed, tau)
-    x, y = measured_on(dim, seed, count)
+    x, y = evaluation_points(dim, seed, count)
     if kind == "balanced":
-        # v with ∇v(y) = 2τ(y − T⁻¹(y)), up to a constant, which drops out.
+        # v with ∇v(y) = 2τ(y − T⁻¹(y)), up to a constant, which cancels.
         inverse = np.linalg.inv(exact.matrix)
 
-        def potential(points):
-            centred = points - exact.target_mean
-            form = np.sum(centred * (centred @ inverse), axis=1)
+        def potential(points: np.ndarray) -> np.ndarray:
+            centered = points - exact.target_mean
+            form = np.sum(centered * (centered @ inverse), axis=1)
             return tau * (np.sum(points**2, axis=1) - 2 * points @ exact.source_mean - form)
 
         moved = exact.map(x)
@@ -155,24 +179,20 @@ def sampled_value(dim: int, kind: str, seed: int, tau: float, count: int) -> flo
     return float(sum(1 - side.mean() for side in weights))
 
 
-def work(flags: dict, cases: Cases) -> Results | None:
-    """All cases, and what the marks say of them."""
-    clouds.need_points(flags["points"], LEAST_POINTS, "points")
-    if max(flags["dims"]) > 1_000:
-        raise InputError(f"flag --dims={max(flags['dims'])}: accepted are dimensions up to 1000.")
+def work(options: GaussianOptions, cases: Cases) -> Results | None:
+    """Run all cases and return the results."""
     runs = [
-        cases.case((kind, f"{dim}d", seed), case, dim, kind, seed, flags)
-        for kind in flags["kinds"]
-        for dim in flags["dims"]
+        cases.case((kind, f"{dim}d", seed), case, dim, kind, seed, options)
+        for kind in options.kinds
+        for dim in options.dims
         for seed in cases.seeds
     ]
     if cases.is_part:
         return None
     for row in runs:
-        known = row["dim"], row["kind"], row["seed"], row["tau"], flags["points"]
-        sampled = sampled_value(*known)
+        sampled = sampled_value(row["dim"], row["kind"], row["seed"], row["tau"], options.points)
         row["value_floor"] = 100 * abs(sampled / row["value_exact"] - 1)
-        # Of the same points, so that their sampling drops out.
+        # On the same points, so that the sampling error cancels.
         row["value_learned"] = 100 * abs(row["value"] - sampled) / row["value_exact"]
     summary = over_seeds(runs, ["kind", "dim"])
     for row in summary:
@@ -180,59 +200,64 @@ def work(flags: dict, cases: Cases) -> Results | None:
         for key in ("uvp", "mass_error", "value_error", "value_floor", "value_learned"):
             if key in mine[0]:
                 row[f"{key}_most"] = max(r[key] for r in mine)
+    mass = {"mass_error_most": ("largest error of the mass, %", ".3f")}
     tables = [
         Table(
             {
                 "dim": ("dimension", ""),
                 "uvp": ("L2-UVP, %", ".4f"), "uvp_most": ("largest", ".4f"),
-                **({"mass_error_most": ("mass off by at most, %", ".3f")} if kind == "kl" else {}),
-                "value_error_most": ("value off by at most, %", ".3f"),
-                "value_floor_most": ("exact potential's", ".3f"),
-                "value_learned_most": ("between the two", ".3f"),
-                "wall": ("s a case", ".0f"), "cpu": ("CPU s", ".0f"),
+                **(mass if kind == "kl" else {}),
+                "value_error_most": ("largest error of the value, %", ".3f"),
+                "value_floor_most": ("… of the exact potential, %", ".3f"),
+                "value_learned_most": ("largest difference of the two, %", ".3f"),
+                "wall": ("seconds per run", ".0f"), "cpu": ("CPU seconds", ".0f"),
             },
             [row for row in summary if row["kind"] == kind],
             f"{KINDS[kind]} transport",
         )
-        for kind in flags["kinds"]
+        for kind in options.kinds
     ]  # fmt: skip
-    if "kl" in flags["kinds"]:
+    if "kl" in options.kinds:
         tables.append(_moments([row for row in summary if row["kind"] == "kl"]))
     text = f"""
-Pairs of Gaussians N(a, A) → N(b, B) with rotated covariances (eigenvalues from ¼ to 2, means
-N(0, ¼)), {flags["seeds"]} a dimension, cost τ‖x − y‖² with τ = {flags["tau"]:g}/√d; the exact
-map, mass, relaxed marginals and value are in closed form (`uotm_keras.objectives.oracles`).
-Every case is trained by `presets.point_cloud` for {flags["iterations"]} iterations of
-{flags["batch_size"]} fresh points and measured on {flags["points"]} others. L2-UVP is
-100·E‖T̂(x) − T(x)‖²/Var(ν) over the source; means ± standard deviations over the pairs. The
-value is the dual one, a mean over points: the exact potential's on the same points is off by
-their sampling alone, and the difference between the two is what was not learned.
+Each dimension has {options.seeds} pair{"" if options.seeds == 1 else "s"} of Gaussians N(a, A) and
+N(b, B), with means drawn from N(0, ¼) and rotated covariances with eigenvalues between ¼ and 2. The
+cost is τ‖x − y‖² with τ = {options.tau:g}/√d. The exact map, mass, relaxed marginals and value are
+known in closed form (`uotm_keras.objectives.oracles`).
 
-This setting's map and potential hold an affine map and a quadratic form besides their networks,
-so that Gaussians are easy for it: the networks have to vanish. What it does elsewhere is in
-`benchmark_pair.md`.
+Every case is trained with `presets.point_cloud` for {options.iterations:,} iterations on batches of
+{options.batch_size} new points, and evaluated at {options.points:,} other points. L2-UVP is
+100·E‖T̂(x) − T(x)‖²/Var(ν) over the source. The tables show means ± standard deviations over the
+pairs. The value is that of the dual objective, a mean over points. The exact potential has an
+error on the same points too, which is sampling error alone; the difference between the two is
+the error of training.
 
-Marks: L2-UVP at most 0.05 % up to 16-D and 0.3 % in 64-D, mass and value within 1 %."""
+The map and the potential of this preset contain an affine map and a quadratic form besides their
+networks. This makes Gaussians easy: the networks only have to vanish. `benchmark_pair.md` has a
+harder problem.
+
+Targets: L2-UVP at most 0.05 % up to 16-D and 0.3 % in 64-D; mass and value within 1 %."""
     return Results(
-        "Gaussians: trained maps against closed forms", text, tables, runs, _figure(runs),
-        "L2-UVP of every pair by dimension; the grey steps are the marks.",
+        "Gaussians: trained maps and closed-form solutions", text, tables, runs, _figure(runs),
+        "L2-UVP of every pair by dimension. The gray line is the target.",
     )  # fmt: skip
 
 
 def _moments(summary: list[dict]) -> Table:
     columns = {"dim": ("dimension", "")}
     for name in ("source", "target"):
-        for key, symbol in (("mean", "mean"), ("covariance", "covariance")):
-            columns[f"{name}_{key}"] = (f"{name} {symbol}", ".2f")
-            columns[f"{name}_{key}_floor"] = ("by exact weights", ".2f")
+        for key in ("mean", "covariance"):
+            columns[f"{name}_{key}"] = (f"{name} {key}", ".2f")
+            columns[f"{name}_{key}_floor"] = ("… by exact weights", ".2f")
     return Table(
         columns, summary,
-        "Relaxed marginals: errors in % (of √tr Σ, and of ‖Σ‖) by the learned weights, and by the "
-        "exact weights on the same points, which is the error of sampling alone",
+        "Relaxed marginals: errors of the mean (in % of √tr Σ) and of the covariance (in % of "
+        "‖Σ‖) by the learned weights, and by the exact weights on the same points (sampling "
+        "error alone)",
     )  # fmt: skip
 
 
-def _figure(runs: list[dict]):
+def _figure(runs: list[dict]) -> Figure:
     figure, axes = new_figure(width=5.2, height=3.4)
     ax = axes[0, 0]
     for i, (kind, name) in enumerate(KINDS.items()):
@@ -241,9 +266,9 @@ def _figure(runs: list[dict]):
         if mine:
             ax.plot(
                 [r["dim"] * shift for r in mine], [r["uvp"] for r in mine], MARKERS[i],
-                color=COLOURS[i], markersize=5, label=name, alpha=0.85,
+                color=COLORS[i], markersize=5, label=name, alpha=0.85,
             )  # fmt: skip
-    ax.plot([0.8, 32, 32, 80], [0.05, 0.05, 0.3, 0.3], color=GREY, linewidth=1.5, label="mark")
+    ax.plot([0.8, 32, 32, 80], [0.05, 0.05, 0.3, 0.3], color=GRAY, linewidth=1.5, label="target")
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     dims = sorted({r["dim"] for r in runs})
@@ -253,9 +278,9 @@ def _figure(runs: list[dict]):
     return figure
 
 
-def main(argv=None) -> int:
-    """Runs the experiment; 0, or 2 after one sentence on stderr."""
-    return run("gaussians", command, work, argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment and return the exit code."""
+    return run("gaussians", COMMAND, work, argv)
 
 
 if __name__ == "__main__":

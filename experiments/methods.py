@@ -1,41 +1,39 @@
-"""The methods that are compared: a model with other arguments, everything else alike."""
+"""The methods that the experiments compare; they differ only in arguments of the model."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
-from uotm_keras import SJKO, UOTM, costs, networks, penalties, schedules
-from uotm_keras.models.optimizers import Adam
-from uotm_keras.utils.errors import unknown_name
+import uotm_keras as uk
+from uotm_keras import costs, networks, penalties, schedules
+
+Arguments = Callable[[float, int, int], dict[str, Any]]
+"""A function of τ, the number of iterations and the dimension that returns model arguments."""
 
 
 class Method(NamedTuple):
-    """A name for tables, and what the method changes.
-
-    `arguments` are a function of τ, the number of iterations and the dimension; `model` is
-    the class that takes them.
-    """
+    """A method: its name in tables, the arguments of its model, and the model's class."""
 
     label: str
-    arguments: Callable[[float, int, int], dict]
-    model: type[UOTM] = UOTM
+    arguments: Arguments
+    model: type[uk.UOTM] = uk.UOTM
 
 
-def _relaxed(source: str, target: str) -> Callable[[float, int, int], dict]:
+def _relaxed(source: str, target: str) -> Arguments:
     return lambda tau, iterations, dim: {
         "cost": costs.Quadratic(tau), "source_divergence": source, "target_divergence": target,
     }  # fmt: skip
 
 
-def _wgan_gp(tau: float, iterations: int, dim: int) -> dict:
+def _wgan_gp(tau: float, iterations: int, dim: int) -> dict[str, Any]:
     return _relaxed("balanced", "balanced")(0.0, iterations, dim) | {
         "gradient_penalty": penalties.WassersteinGP(10.0)
     }
 
 
-def _uotm_sd(tau: float, iterations: int, dim: int) -> dict:
-    # As published for CIFAR-10: α from 0.2 to 5 over the first three quarters.
+def _uotm_sd(tau: float, iterations: int, dim: int) -> dict[str, Any]:
+    # As published for CIFAR-10: α rises from 0.2 to 5 over the first three quarters.
     until = max(1, iterations * 3 // 4)
     return _relaxed("softplus", "softplus")(tau, iterations, dim) | {
         "divergence_schedule": schedules.LinearAlpha(0.2, 5.0, until)
@@ -43,13 +41,15 @@ def _uotm_sd(tau: float, iterations: int, dim: int) -> dict:
 
 
 PHASES = 5
+"""Number of phases of S-JKO."""
 
 
-def sjko(tau: float, iterations: int, dim: int) -> dict:
-    """Arguments of S-JKO that make it comparable with the others.
+def sjko(tau: float, iterations: int, dim: int) -> dict[str, Any]:
+    """Return arguments of S-JKO that make it comparable with the other methods.
 
-    Five equal phases share the iterations. Its cost is ‖T − T_old‖²/(2·h·dim), so that
-    h = 1/(2·τ·dim) gives each phase the others' coefficient, τ.
+    The iterations are divided into five equal phases. The cost of S-JKO is
+    ‖T − T_old‖²/(2·h·dim), so that h = 1/(2·τ·dim) gives each phase the cost coefficient τ of the
+    other methods.
     """
     return {
         "target_divergence": "kl", "step_size": 1.0 / (2.0 * tau * dim),
@@ -63,7 +63,7 @@ METHODS = {
     "fixed_mu": Method("fixed-μ", _relaxed("balanced", "kl")),
     "uotm": Method("UOTM", _relaxed("kl", "kl")),
     "uotm_sd": Method("UOTM-SD", _uotm_sd),
-    "sjko": Method("S-JKO", sjko, SJKO),
+    "sjko": Method("S-JKO", sjko, uk.SJKO),
 }
 
 
@@ -82,21 +82,17 @@ def build(
     ema_decay: float = 0.999,
     source: str = "data",
     seed: int = 0,
-) -> UOTM:
-    """A compiled model of one method, with networks whose weights depend on `seed` alone.
+) -> uk.UOTM:
+    """Return a compiled model of one of `METHODS` for points.
 
-    The map starts near the identity: started elsewhere it may leave out a far part of the data
-    for no reason of the method's. Adam(0.9, 0.999) as in the papers' toys; rates fall to 0 by
-    a cosine.
-
-    Raises:
-        InputError: no method has this name, or an argument is out of range.
+    The initial weights depend only on `seed`. The map starts near the identity: another start
+    can miss a distant part of the data for reasons that have nothing to do with the method. The
+    optimizer is Adam(0.9, 0.999), as in the papers' toy experiments; both learning rates decay to
+    0 along a cosine.
     """
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
     keras.utils.set_random_seed(seed)
     method = METHODS[name]
-    settings = {"gradient_penalty": None} | method.arguments(tau, iterations, dim)
+    settings: dict[str, Any] = {"gradient_penalty": None} | method.arguments(tau, iterations, dim)
     model = method.model(
         networks.ResMLPGenerator(dim, latent_dim, width, blocks=2, affine=True),
         networks.ResMLPPotential(dim, width, blocks=2),
@@ -113,5 +109,5 @@ def build(
             (generator_rate, generator_steps), (potential_rate, potential_steps),
         )
     )  # fmt: skip
-    model.compile(*(Adam(rate, 0.9, 0.999) for rate in rates))
+    model.compile(*(uk.optimizers.Adam(rate, 0.9, 0.999) for rate in rates))
     return model

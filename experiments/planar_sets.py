@@ -1,29 +1,31 @@
-"""How well points of a plane fit a toy data set: modes, good samples."""
+"""How well points in the plane fit a toy dataset: modes and good samples."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.utils.errors import unknown_name
-
 _SIGMA = np.sqrt(0.02)
-"""Deviation of the Gaussians of `data.toys`."""
+"""Standard deviation of the Gaussians of `uotm_keras.data.toys`."""
+
+Modes = tuple[Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], int]
+"""A function that returns each point's mode and whether the point is good; the number of modes."""
 
 
 class Fit(NamedTuple):
-    """Shares of 1: `good` of the samples lie on the data set, `found` of its modes have some."""
+    """The fraction of good samples, the number of modes found, and the number of modes."""
 
     good: float
     found: int
     modes: int
 
 
-def _gaussian_modes(centres: np.ndarray):
-    def assign(points):
-        distance = np.linalg.norm(points[:, None] - centres[None], axis=-1)
+def _gaussian_modes(centers: np.ndarray) -> Modes:
+    def assign(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance = np.linalg.norm(points[:, None] - centers[None], axis=-1)
         return distance.argmin(axis=1), distance.min(axis=1) < 3 * _SIGMA
 
-    return assign, len(centres)
+    return assign, len(centers)
 
 
 def _circle() -> np.ndarray:
@@ -36,13 +38,13 @@ def _grid() -> np.ndarray:
     return np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _spiral_modes(parts: int = 12):
-    """Parts of equal mass of the arm 4f(cos 3πf, sin 3πf); good is within 3 deviations."""
+def _spiral_modes(parts: int = 12) -> Modes:
+    """Divide the arm 4f(cos 3πf, sin 3πf) into equal masses; good is within 3 deviations."""
     fraction = np.sqrt((np.arange(2400) + 0.5) / 2400)
     angle = 3 * np.pi * fraction
     arm = 4 * fraction[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
-    def assign(points):
+    def assign(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squared = (
             np.sum(points**2, axis=1)[:, None] - 2 * points @ arm.T + np.sum(arm**2, axis=1)[None]
         )
@@ -52,10 +54,10 @@ def _spiral_modes(parts: int = 12):
     return assign, parts
 
 
-def _squares():
-    """The 8 squares of the checkerboard."""
+def _squares() -> Modes:
+    """The modes are the 8 black squares of the checkerboard."""
 
-    def assign(points):
+    def assign(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cell = np.floor((points + 4) / 2).astype(int)
         column, row = np.clip(cell, 0, 3).T
         inside = ((cell >= 0) & (cell < 4)).all(axis=1) & (row % 2 == column % 2)
@@ -70,19 +72,13 @@ _SETS = {
     "spiral": _spiral_modes(),
     "checkerboard": _squares(),
 }
-SETS = tuple(_SETS)
 
 
 def fit(name: str, points: np.ndarray) -> Fit:
-    """Of points (n, 2) to one of `SETS`.
+    """Return the fit of points (n, 2) to one of the toy datasets.
 
-    A mode is found if its good samples are at least a quarter of its fair share.
-
-    Raises:
-        InputError: unknown name.
+    A mode is found if it has at least a quarter of its expected number of good samples.
     """
-    if name not in _SETS:
-        raise unknown_name("planar set", name, SETS)
     assign, modes = _SETS[name]
     mode, good = assign(np.asarray(points, "float64"))
     counts = np.bincount(mode[good], minlength=modes)

@@ -1,30 +1,33 @@
-"""Results as CSV, as Markdown and as a figure."""
+"""Results of an experiment as CSV, Markdown and a figure."""
 
 import csv
 import io
 import math
 import os
 import platform
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from uotm_keras import backend
-from uotm_keras.utils.files import atomic_path, write_text
 
 
 @dataclass
 class Table:
-    """Rows of named values; `columns` maps a key to its heading and its format."""
+    """Rows of named values; `columns` maps a key to its heading and number format."""
 
     columns: dict[str, tuple[str, str]]
     rows: list[dict]
     title: str = ""
 
     def markdown(self) -> str:
+        """Return the table as Markdown."""
         lines = [f"### {self.title}", ""] if self.title else []
         lines.append("| " + " | ".join(heading for heading, _ in self.columns.values()) + " |")
         lines.append("|" + "---|" * len(self.columns))
@@ -39,26 +42,43 @@ class Table:
 
 @dataclass
 class Results:
-    """What an experiment found: a page of text and tables, the single runs, a figure.
+    """The results of an experiment: text, tables, the individual runs and a figure.
 
-    `wall` and `cpu` are seconds of the command; where it took `reused` runs from commands
-    before it, `cpu` is that of all runs.
+    `wall` and `cpu` are the seconds that the command took. If it reused cases that earlier
+    commands had finished, `cpu` counts all cases and `reused` is their number.
     """
 
     title: str
     text: str
     tables: list[Table]
     runs: list[dict]
-    figure: object | None = None
+    figure: Figure | None = None
     caption: str = ""
     command: str = ""
     wall: float = 0.0
     cpu: float = 0.0
     reused: int = 0
 
+    def page(self, name: str) -> str:
+        """Return the Markdown page of the results files `name`.csv, .md and .png."""
+        paragraphs = self.text.strip().split("\n\n")
+        page = [f"# {self.title}", ""]
+        for paragraph in paragraphs:
+            page += [textwrap.fill(paragraph, 100, break_on_hyphens=False), ""]
+        if self.figure is not None:
+            page += [f"![{self.caption or self.title}]({name}.png)", ""]
+            page += [self.caption, ""] if self.caption else []
+        for table in self.tables:
+            page += [table.markdown(), ""]
+        page += [
+            f"`{name}.csv` lists the individual runs. The results were computed by", "",
+            "```bash", self.command, "```", "", _spent(self), "",
+        ]  # fmt: skip
+        return "\n".join(page)
 
-def shown(value, fmt: str, deviation=None) -> str:
-    """A cell of a table, with its standard deviation if there is one."""
+
+def shown(value: Any, fmt: str, deviation: float | None = None) -> str:
+    """Return the text of a table cell, with the standard deviation if there is one."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if not fmt or isinstance(value, str):
@@ -68,14 +88,15 @@ def shown(value, fmt: str, deviation=None) -> str:
 
 
 def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
-    """Means and standard deviations (over n − 1) of all numbers, grouped by `keys`.
+    """Return means and standard deviations (divisor n − 1) of all numbers, grouped by `keys`.
 
-    NaN, which a run that has diverged leaves, does not count; the cell says how many do.
+    NaN, the result of a run that diverged, is excluded; the cell then states how many runs
+    count.
     """
     keys = list(keys)
     groups: dict[tuple, list[dict]] = {}
-    for row in runs:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    for run in runs:
+        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
     summary = []
     for group in groups.values():
         row = {key: group[0][key] for key in keys}
@@ -93,49 +114,44 @@ def over_seeds(runs: Iterable[dict], keys: Iterable[str]) -> list[dict]:
     return summary
 
 
+def deviations(seeds: int) -> str:
+    """Return a sentence on the numbers of the tables."""
+    if seeds == 1:
+        return "Each setting was run with one seed."
+    return f"The tables show means ± standard deviations over {seeds} seeds."
+
+
 def machine() -> str:
-    """The machine and the backend, in words."""
+    """Return a description of the machine and the backend."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = backend.describe_device()
     if device.startswith("CPU"):
-        device = f"{cores} CPU cores ({platform.machine()})"
+        device = f"{cores} CPU core{'' if cores == 1 else 's'} ({platform.machine()})"
     return f"{device}, Keras {keras.__version__} on {keras.backend.backend()}"
 
 
-def write(outcome: Results, folder: str | os.PathLike, name: str) -> list[Path]:
-    """Writes `name`.csv, .md and .png into a folder; their paths."""
-    folder = Path(folder).expanduser()
+def write(outcome: Results, out: str | os.PathLike, name: str) -> list[Path]:
+    """Write `name`.csv, .md and .png into the folder `out`; return their paths."""
+    folder = Path(out).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.csv", folder / f"{name}.md"]
-    write_text(paths[0], _csv(outcome.runs))
+    paths[0].write_text(_csv(outcome.runs), encoding="utf-8")
+    paths[1].write_text(outcome.page(name), encoding="utf-8")
     if outcome.figure is not None:
         paths.append(folder / f"{name}.png")
-        with atomic_path(paths[-1]) as temporary:
-            outcome.figure.savefig(temporary, dpi=110)
-    page = [f"# {outcome.title}", "", outcome.text.strip(), ""]
-    if outcome.figure is not None:
-        page += [f"![{outcome.caption or outcome.title}]({name}.png)", ""]
-        page += [outcome.caption, ""] if outcome.caption else []
-    for table in outcome.tables:
-        page += [table.markdown(), ""]
-    page += [
-        f"Each run by itself: `{name}.csv`. Made by",
-        "```bash",
-        outcome.command,
-        "```",
-        _spent(outcome),
-        "",
-    ]
-    write_text(paths[1], "\n".join(page))
+        outcome.figure.savefig(paths[-1], dpi=110)
     return paths
 
 
 def _spent(outcome: Results) -> str:
-    cpu = f"{_duration(outcome.cpu)} of CPU time"
     if not outcome.reused:
-        return f"in {_duration(outcome.wall)} ({cpu}) on {machine()}."
+        return (
+            f"in {_duration(outcome.wall)} ({_duration(outcome.cpu)} of CPU time) on {machine()}."
+        )
+    finished = "1 run was" if outcome.reused == 1 else f"{outcome.reused} runs were"
     return (
-        f"in {cpu} of all runs, on {machine()}. The last command took "
-        f"{_duration(outcome.wall)}: it found {outcome.reused} of the runs finished."
+        f"on {machine()}. All runs together took {_duration(outcome.cpu)} of CPU time. The last "
+        f"command took {_duration(outcome.wall)}, because {finished} already finished."
     )
 
 

@@ -1,54 +1,51 @@
-"""Image to image: thin digits become bold ones, beside the exact discrete plan.
+"""Transport thin digits to bold ones and compare the maps with the exact discrete plan.
 
     python -m experiments.translation
 
-No image has a partner: the two sets are made of different halves of mnist5k."""
+No image has a counterpart: the two sets are made from different halves of mnist5k."""
+
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.svm import SVC
 
 from experiments import digit_images, exact
 from experiments.cases import Cases
-from experiments.command import new_command, run, say
-from experiments.figures import new_figure
-from experiments.results import Results, Table, over_seeds
+from experiments.command import Options, PositiveNumbers, new_command, run, say
+from experiments.figures import Figure, new_figure
+from experiments.results import Results, Table, deviations, over_seeds
 from uotm_keras import costs, data
-from uotm_keras.config.flags import Text, WholeNumber
+from uotm_keras.config import Integer, flag
 from uotm_keras.metrics import Scorer
-from uotm_keras.utils.errors import InputError
 
-LEAST_SAMPLES = 100
 _SHOWN = 12
 
 
-def command():
+@dataclasses.dataclass(frozen=True)
+class TranslationOptions(Options):
     """The flags of this experiment."""
-    c = new_command(__doc__, iterations=3_000, batch_size=64, width=256)
-    c.add("taus", Text("positive numbers separated by commas"), "0.0005,0.002,0.008", "τ.")
-    c.add("samples", WholeNumber(1, 2_500), 1_000, "Transported, and matched exactly.")
-    return c
+
+    taus: tuple[float, ...] = flag(
+        (0.0005, 0.002, 0.008), PositiveNumbers(), "Values of τ, the cost coefficient."
+    )
+    samples: int = flag(
+        1_000, Integer(100, 2_500), "Number of images to transport and to match exactly."
+    )
 
 
-def parse_taus(text: str) -> list[float]:
-    """Positive numbers of a text.
-
-    Raises:
-        InputError: something else is among them.
-    """
-    try:
-        taus = [float(part) for part in text.split(",")]
-    except ValueError:
-        taus = [0.0]
-    if not all(0 < tau < float("inf") for tau in taus):
-        raise InputError(f"flag --taus={text} must be positive numbers separated by commas.")
-    return taus
+COMMAND = new_command(__doc__, TranslationOptions, iterations=3_000, batch_size=64, width=256)
 
 
 class Classes:
-    """A classifier of real bold digits, and its accuracy on thin ones made bold."""
+    """A classifier of bold digits; `accuracy` is measured on held-out ones.
 
-    def __init__(self, bold: np.ndarray):
-        # Classes take turns in mnist5k, and each half holds 250 of each.
+    Args:
+        bold: images of shape (n, H, W, C) in the order of mnist5k.
+    """
+
+    def __init__(self, bold: np.ndarray) -> None:
+        # The classes alternate in mnist5k, and each half has 250 images of each.
         labels = np.arange(len(bold)) % 10
         rng = np.random.default_rng(0)
         order = rng.permutation(len(bold))
@@ -59,16 +56,13 @@ class Classes:
         self._model = SVC(C=5).fit(flat, labels)
 
     def of(self, images: np.ndarray) -> np.ndarray:
-        """The class of each."""
+        """Return the class of each image."""
         return self._model.predict(images.reshape(len(images), -1))
 
 
-def work(flags: dict, cases: Cases) -> Results | None:
-    """All τ and seeds."""
-    count = flags["samples"]
-    if count < LEAST_SAMPLES:
-        raise InputError(f"flag --samples={count}: the plan needs at least {LEAST_SAMPLES}.")
-    taus = parse_taus(flags["taus"])
+def work(options: TranslationOptions, cases: Cases) -> Results | None:
+    """Run all τ and seeds and return the results."""
+    count = options.samples
     thin, bold = data.get("mnist5k:thin"), data.get("mnist5k:bold")
     x, y = thin.take(np.arange(count)), bold.take(np.arange(count))
     labels = np.arange(count) % 10
@@ -85,10 +79,11 @@ def work(flags: dict, cases: Cases) -> Results | None:
             count)]), "kept": 10.0},
     ]  # fmt: skip
     rows = {"thin": x[:_SHOWN], "exact plan": y[best][:_SHOWN]}
-    judges = classes, scorer, labels
-    for tau in taus:
+    for tau in options.taus:
         for seed in cases.seeds:
-            found = cases.case((f"{tau:g}", seed), _case, tau, seed, flags, thin, bold, judges)
+            found = cases.case(
+                (f"{tau:g}", seed), _case, tau, seed, options, thin, bold, classes, scorer
+            )
             row = found["row"]
             say(f"{row['how']}, seed {seed}: cost {row['cost']:.1f}, {row['kept']:.1f} % kept")
             runs.append(row)
@@ -97,38 +92,50 @@ def work(flags: dict, cases: Cases) -> Results | None:
     if cases.is_part:
         return None
     columns = {
-        "how": ("map", ""), "cost": ("mean ‖x − T(x)‖²", ".1f"), "kept": ("class kept, %", ".1f"),
-        "distance": ("digit Fréchet distance to bold digits", ".2f"), "cpu": ("CPU s a run", ".0f"),
+        "how": ("map", ""), "cost": ("mean ‖x − T(x)‖²", ".1f"),
+        "kept": ("class preserved, %", ".1f"),
+        "distance": ("digit Fréchet distance to bold digits", ".2f"),
+        "cpu": ("CPU seconds per run", ".0f"),
     }  # fmt: skip
     text = f"""
-From `mnist5k:thin` to `mnist5k:bold`: 2 500 digits with thinner and 2 500 others with bolder
-strokes; no image of one has its counterpart in the other, and training sees no pairs and no
-classes. UOTM (kl, kl, R1 of 0.2), perceptrons of width {flags["width"]}, {flags["iterations"]}
-iterations of a potential and a generator step, batches of {flags["batch_size"]},
-{flags["seeds"]} seeds. Cost and classes of {count} images, latent 0; exact plan: `ot.emd` of the
-same images to {count} bold ones, which it can only permute, while a map may move less. Classes by
-a support-vector classifier of bold digits ({classes.accuracy:.1%} right on held-out ones)."""
+`mnist5k:thin` is transported to `mnist5k:bold`: 2,500 digits with thinner strokes and 2,500 others
+with bolder strokes. No image of one set has its counterpart in the other, and training uses neither
+pairs nor classes. The model is UOTM (kl, kl, R1 with γ = 0.2) with perceptrons of width
+{options.width}, trained for {options.iterations:,} iterations of one potential step and one
+generator step on batches of {options.batch_size}. {deviations(options.seeds)}
+
+The cost and the classes are those of {count:,} images at latent 0. The exact plan is `ot.emd` from
+the same images to {count:,} bold ones. It can only permute these images, while a map is free to
+move less. The classes are assigned by a support-vector classifier of bold digits with an accuracy
+of {classes.accuracy:.1%} on held-out ones."""
     return Results(
-        "Thin digits to bold ones", text, [Table(columns, over_seeds(runs, ["how"]))], runs,
+        "From thin to bold digits", text, [Table(columns, over_seeds(runs, ["how"]))], runs,
         _figure(rows),
-        "Thin digits, what the exact discrete plan gives them, and what the maps do.",
+        "Thin digits, their images under the exact discrete plan, and their images under the maps.",
     )  # fmt: skip
 
 
-def _case(tau: float, seed: int, flags: dict, thin, bold, judges) -> dict:
-    """One training: its row, and images for the picture."""
-    classes, scorer, labels = judges
+def _case(
+    tau: float,
+    seed: int,
+    options: TranslationOptions,
+    thin: data.Dataset,
+    bold: data.Dataset,
+    classes: Classes,
+    scorer: Scorer,
+) -> dict:
+    """Train with one τ; return its row and images for the figure."""
     model = digit_images.build(
-        {"cost": costs.Quadratic(tau), "source": "data"}, flags["iterations"], flags["width"], seed
+        {"cost": costs.Quadratic(tau), "source": "data"}, options.iterations, options.width, seed
     )
-    batches = data.PairBatches(thin, bold, batch_size=flags["batch_size"], seed=seed)
-    times = digit_images.fit(model, batches, flags["iterations"])
-    x = thin.take(np.arange(flags["samples"]))
+    batches = data.PairBatches(thin, bold, batch_size=options.batch_size, seed=seed)
+    times = digit_images.fit(model, batches, options.iterations)
+    x = thin.take(np.arange(options.samples))
     moved = model.transport(x, np.zeros((len(x), model.latent_dim)), batch_size=500)
     scores = scorer.score(lambda: [moved], (-1.0, 1.0))["metrics"]
     row = {
         "how": f"UOTM, τ = {tau:g}", "seed": seed, "cost": _cost(x, moved),
-        "kept": 100 * float(np.mean(classes.of(moved) == labels)),
+        "kept": 100 * float(np.mean(classes.of(moved) == np.arange(len(x)) % 10)),
         "distance": scores["fid"]["value"], "wall": times.wall, "cpu": times.cpu,
     }  # fmt: skip
     return {"row": row, "images": moved[:_SHOWN] if seed == 0 else None}
@@ -138,7 +145,7 @@ def _cost(x: np.ndarray, moved: np.ndarray) -> float:
     return float(np.mean(np.sum((x.astype("float64") - moved) ** 2, axis=(1, 2, 3))))
 
 
-def _figure(rows: dict[str, np.ndarray]):
+def _figure(rows: dict[str, np.ndarray]) -> Figure:
     figure, axes = new_figure(len(rows), 1, width=7.0, height=0.75)
     for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
         ax.imshow(np.concatenate(list(images[..., 0]), axis=1), cmap="gray", vmin=-1, vmax=1)
@@ -148,9 +155,9 @@ def _figure(rows: dict[str, np.ndarray]):
     return figure
 
 
-def main(argv=None) -> int:
-    """Runs the experiment; 0, or 2 after one sentence on stderr."""
-    return run("translation", command, work, argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment and return the exit code."""
+    return run("translation", COMMAND, work, argv)
 
 
 if __name__ == "__main__":

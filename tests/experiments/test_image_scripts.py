@@ -1,4 +1,4 @@
-"""The experiments on images, in settings so small that they only show that the scripts run."""
+"""Each image experiment in a tiny setting: its files, and one sentence for bad input."""
 
 import csv
 
@@ -18,7 +18,7 @@ def rows(folder, name) -> list[dict]:
     page = (folder / f"{name}.md").read_text()
     module = name.partition("_")[0]
     assert f"\npython -m experiments.{module} " in page and "--iterations=2 " in page
-    assert "CPU s a run" in page and "| s a run" not in page
+    assert "CPU seconds per run" in page and "| seconds per run" not in page
     with open(folder / f"{name}.csv") as file:
         return list(csv.DictReader(file))
 
@@ -32,7 +32,7 @@ def test_images(tmp_path, monkeypatch):
     assert row["setting"] == "OTM" and float(row["distance"]) > 100
 
 
-def test_parts_share_what_they_have_in_common(tmp_path, monkeypatch):
+def test_parts_share_common_settings(tmp_path, monkeypatch):
     every = {part: images.settings(part, 2) for part in images.PARTS}
     monkeypatch.setattr(
         images, "settings", lambda part, n: {k: v for k, v in every[part].items() if k in wanted}
@@ -50,7 +50,7 @@ def test_parts_share_what_they_have_in_common(tmp_path, monkeypatch):
     assert kept.name.startswith("UOTM_0-")
 
 
-def test_a_run_that_diverges_is_stopped(tmp_path, monkeypatch):
+def test_a_diverging_run_is_stopped(tmp_path, monkeypatch):
     every = images.settings("r1", 2)
     monkeypatch.setattr(images, "settings", lambda part, n: {"OTM": every["OTM, without R1"]})
     build = digit_images.build
@@ -69,7 +69,7 @@ def test_a_run_that_diverges_is_stopped(tmp_path, monkeypatch):
     assert "\n| OTM | – | – | – | – | – | " in page
 
 
-def test_settings_of_one_name_are_equal():
+def test_settings_of_the_same_name_are_equal():
     every = [images.settings(part, 100) for part in images.PARTS]
     every = {name: value for part in every for name, value in part.items()}
 
@@ -90,7 +90,7 @@ def test_settings():
         digit_images.build(arguments, 100, 4, 0)
 
 
-def test_s_jko_costs_what_the_others_do():
+def test_s_jko_has_the_cost_of_the_others():
     model = digit_images.build(images.settings("methods", 100)["S-JKO"], 100, 4, 0)
     assert isinstance(model, uk.SJKO) and model.phase_steps == 20
     assert model.cost.tau == pytest.approx(digit_images.TAU)
@@ -103,7 +103,7 @@ def test_contamination(tmp_path):
     assert 0 <= float(row["auroc"]) <= 1 and 0 <= float(row["share"]) <= 100
 
 
-def test_clean_data_are_trained_on_once_for_all_kinds(tmp_path):
+def test_kinds_share_the_runs_without_outliers(tmp_path):
     arguments = ["--methods=otm", "--kinds=inverted,noise", "--percent=0", "--samples=500"]
     assert contamination.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
     first, second = rows(tmp_path, "contamination")
@@ -113,14 +113,14 @@ def test_clean_data_are_trained_on_once_for_all_kinds(tmp_path):
     assert kept.name.startswith("clean_otm_0-")
 
 
-def test_the_judge_knows_noise():
+def test_the_judge_recognizes_noise():
     clean = uk.data.get("mnist5k").take(np.arange(300))
     noise = uk.data.get("noise").take(np.arange(300))
     judge = contamination.Judge(clean, noise)
     assert judge.errors == (0.0, 0.0) and judge.share(noise) == 1.0
 
 
-def test_the_judge_tells_black_from_white():
+def test_the_judge_distinguishes_black_from_white():
     rng = np.random.default_rng(0)
     dark, bright = rng.uniform(-1, 0, (60, 4, 4, 1)), rng.uniform(0, 1, (60, 4, 4, 1))
     judge = contamination.Judge(dark, bright)

@@ -55,18 +55,18 @@ def test_group_count(channels, groups):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
-def test_group_norm_normalises_each_group(offset):
+def test_group_norm_normalizes_each_group(offset):
     x = image(2, 5, 5, 8) + offset
     grouped = x.astype("float64").reshape(2, 25, 2, 4)
     mean = grouped.mean(axis=(1, 3), keepdims=True)
     variance = grouped.var(axis=(1, 3), keepdims=True)
     expected = ((grouped - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape)
-    # Far from zero the input itself has lost three digits.
+    # Far from zero the float32 input itself has lost three digits.
     tolerance = 1e-5 if offset == 0 else 1e-3
     np.testing.assert_allclose(run(layers.GroupNorm(), x), expected, atol=tolerance)
 
 
-def test_adaptive_group_norm_starts_near_plain_normalisation():
+def test_adaptive_group_norm_starts_near_plain_normalization():
     x = image(2, 4, 4, 8)
     layer = layers.AdaptiveGroupNorm()
     ours = run(layer, x, np.zeros((2, 6), "float32"))

@@ -1,4 +1,4 @@
-"""The affine part of the map and the quadratic form of the potential."""
+"""The linear layer of the map and the quadratic form of the potential."""
 
 import keras
 import numpy as np

@@ -57,15 +57,15 @@ def tiny_generator(**arguments):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch has no symbolic tensors")
-def test_networks_are_made_without_being_run(monkeypatch):
-    """Keras runs a layer on real tensors of 83 images where its shapes cannot be had else."""
-    devices, normalise = [], layers.group_normalise
+def test_networks_are_built_without_being_run(monkeypatch):
+    """Keras infers unknown shapes by running the layer on a real batch of 83 images."""
+    devices, normalize = [], layers.group_normalize
 
     def recorded(x, *arguments):
         devices.append(x.device.type)
-        return normalise(x, *arguments)
+        return normalize(x, *arguments)
 
-    monkeypatch.setattr(layers, "group_normalise", recorded)
+    monkeypatch.setattr(layers, "group_normalize", recorded)
     generator = tiny_generator()
     assert "cpu" not in devices and "cuda" not in devices
     generator([ops.zeros((2, *input.shape[1:])) for input in generator.inputs])
@@ -110,14 +110,14 @@ def test_image_generators_stay_within_the_range(name):
 
 
 @pytest.mark.parametrize("name", ["small_potential", "large_potential", "mlp_potential"])
-def test_potentials_give_one_value_a_sample(name):
+def test_potentials_return_one_value_per_sample(name):
     network = NETWORKS[name]()
     assert tuple(network(random_inputs(network)).shape) == (4, 1)
 
 
 def test_dropout_acts_in_training_only():
     network = tiny_generator(dropout=0.5)
-    # The last convolution of each block starts as nothing, and hides the dropout.
+    # The last convolution of each block is initially zero and would hide the dropout.
     rng = np.random.default_rng(0)
     network.set_weights([0.3 * rng.normal(size=w.shape) for w in network.weights])
     inputs = random_inputs(network)
@@ -135,6 +135,6 @@ def test_dropout_acts_in_training_only():
         (lambda: uk.networks.SmallGenerator((48, 48, 3)), "square images"),
     ],
 )
-def test_sizes_that_do_not_fit(make, message):
+def test_unsupported_image_sizes(make, message):
     with pytest.raises(uk.InputError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""NCSN++ that forgets and computes again: the same numbers, trained in a UOTM."""
+"""NCSN++ with rematerialization trains to the same numbers."""
 
 import keras
 import numpy as np
@@ -41,8 +41,8 @@ def test_updates_are_the_same(how):
     assert again.rematerialize
 
 
-def test_the_inside_is_computed_twice(monkeypatch):
-    """In training alone: once on the way forward and once on the way back."""
+def test_blocks_are_computed_twice_in_training(monkeypatch):
+    """Once in the forward pass and once in the backward pass."""
     from uotm_keras.networks.layers import StyledResidualBlock
 
     calls = []
@@ -59,10 +59,10 @@ def test_the_inside_is_computed_twice(monkeypatch):
     calls.clear()
     model.update_generator(images, latent)
     assert once == len(set(calls)) > 5
-    if keras.backend.backend() != "jax":  # which traces the inside once and repeats the trace
+    if keras.backend.backend() != "jax":  # JAX traces the block once and replays the trace.
         assert len(calls) == 2 * once
 
 
-def test_dropout_excludes_it():
+def test_rematerialization_excludes_dropout():
     with pytest.raises(uk.InputError, match="dropout=0.1 must be 0"):
         uk.networks.NCSNpp((8, 8, 1), 8, (1, 2), 1, dropout=0.1, rematerialize=True)

@@ -1,4 +1,7 @@
-"""Generators and potentials. Any Keras model of the same call serves as well."""
+"""Generators T(x, z) and potentials v(y).
+
+`uotm_keras.UOTM` also accepts any other Keras model with the same inputs and outputs.
+"""
 
 from uotm_keras.networks.mlp import ResMLPGenerator, ResMLPPotential
 from uotm_keras.networks.ncsnpp import NCSNpp

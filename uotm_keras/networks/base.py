@@ -1,4 +1,4 @@
-"""What the networks share."""
+"""Serialization shared by all networks."""
 
 import contextlib
 import inspect
@@ -8,10 +8,11 @@ import keras
 
 
 class ConfiguredModel(keras.Model):
-    """A functional model that is rebuilt from its constructor's arguments.
+    """A functional model that is rebuilt from the arguments of its constructor.
 
-    Subclasses keep each argument as an attribute of the same name. Its layers have the
-    dtype policy that is Keras's own when it is made, and again when it is rebuilt.
+    Subclasses store each argument as an attribute of the same name. The layers use the global
+    dtype policy that is set when the model is created; a model that is rebuilt from its
+    configuration gets the policy of the original again.
     """
 
     def get_config(self) -> dict:
@@ -24,16 +25,16 @@ class ConfiguredModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "ConfiguredModel":
         config = dict(config)
-        # Files of earlier versions do not say.
+        # Files of earlier versions have no dtype.
         with _dtype_policy(config.pop("dtype", None)):
             return cls(**config)
 
 
 @contextlib.contextmanager
 def _dtype_policy(policy: str | None) -> Iterator[None]:
-    """In here, Keras's own dtype policy is the one given, if any."""
+    """Set Keras's global dtype policy temporarily; None leaves it unchanged."""
     before = keras.config.dtype_policy()
     if policy is not None:
         keras.config.set_dtype_policy(keras.dtype_policies.get(policy))

@@ -1,16 +1,20 @@
-"""Residual perceptrons for points and small images (the toy networks of the papers)."""
+"""Residual multilayer perceptrons for points and small images (the papers' toy networks)."""
 
 import math
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.networks.layers import INVERSE_SQRT_2
+from uotm_keras.utils.typing import Tensor
 
 
-def _dense(units: int, fan_in: int, name: str, activation: str | None = None, **kwargs):
-    """A dense layer with torch's default initialisation, U(±1/√fan_in) for both weights."""
+def _dense(
+    units: int, fan_in: int, name: str, activation: str | None = None, **kwargs: Any
+) -> layers.Dense:
+    """Return a dense layer with torch's default initialization, U(±1/√fan_in) for both weights."""
     limit = 1.0 / math.sqrt(fan_in)
     return layers.Dense(
         units,
@@ -22,8 +26,8 @@ def _dense(units: int, fan_in: int, name: str, activation: str | None = None, **
     )
 
 
-def _residual_trunk(x, width: int, blocks: int, prefix: str):
-    """dense → blocks × [h = (h + f(h))/√2], f three layers of dense and SiLU."""
+def _residual_trunk(x: Tensor, width: int, blocks: int, prefix: str) -> Tensor:
+    """Apply dense → blocks × [h = (h + f(h))/√2], where f is 3 × (dense, SiLU)."""
     h = _dense(width, x.shape[-1], f"{prefix}_in")(x)
     for block in range(blocks):
         f = h
@@ -40,19 +44,30 @@ def _flat_shape(shape: int | tuple[int, ...]) -> tuple[tuple[int, ...], int]:
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class ResMLPGenerator(ConfiguredModel):
-    """T(x, z) for points or small images: a residual perceptron of x plus one of z.
+    """Generator T(x, z) for points or small images: a residual perceptron.
 
-    Called as `generator([x, z])` with x (B, *dim) and z (B, latent_dim), or as
-    `generator(x)` where `latent_dim` is 0; the output has the shape of x.
+    Call it as `generator([x, z])` with `x` of shape (B, *dim) and `z` of shape (B, latent_dim),
+    or as `generator(x)` if `latent_dim` is 0. The output has the shape of `x`.
 
     Args:
-        dim: the dimension of a point, or a shape such as (8, 8, 1).
-        latent_dim: length of z; 0 makes a deterministic map.
-        width, blocks: of the residual trunk (UOTM, appendix B: 128 and 3).
-        output_activation: None for points, "tanh" for images in [−1, 1].
-        residual: whether x is added to the output, so that training starts near the
-            identity map; not with an output activation.
-        affine: as `residual`, with x times a learned matrix that starts as the identity.
+        dim: int, the dimension of a point, or a shape such as (8, 8, 1).
+        latent_dim: int, the length of z; 0 gives a deterministic map.
+        width: int, the number of units of each layer. Defaults to 128.
+        blocks: int, the number of residual blocks. Defaults to 3.
+        output_activation: None for points, `"tanh"` for images in [−1, 1]. Defaults to None.
+        residual: bool. Whether to add x to the output, so that training starts near the
+            identity map. Do not combine it with an output activation. Defaults to False.
+        affine: bool. Like `residual`, but x is multiplied by a learned matrix whose initial
+            value is the identity. Defaults to False.
+
+    Example:
+        >>> import numpy as np
+        >>> generator = ResMLPGenerator(2, latent_dim=4, width=32)
+        >>> generator([np.zeros((5, 2)), np.zeros((5, 4))]).shape == (5, 2)
+        True
+
+    Reference:
+        UOTM (arXiv 2305.14777), appendix B.
     """
 
     def __init__(
@@ -64,8 +79,8 @@ class ResMLPGenerator(ConfiguredModel):
         output_activation: str | None = None,
         residual: bool = False,
         affine: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         shape, size = _flat_shape(dim)
         source = keras.Input(shape, name="source")
         inputs = source
@@ -96,13 +111,19 @@ class ResMLPGenerator(ConfiguredModel):
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class ResMLPPotential(ConfiguredModel):
-    """v(y) for points or small images: a residual perceptron, (B, *dim) → (B, 1).
+    """Potential v(y) for points or small images: a residual perceptron.
+
+    Call it on `y` of shape (B, *dim). The output is float32 of shape (B, 1).
 
     Args:
-        dim: the dimension of a point, or a shape such as (8, 8, 1).
-        width, blocks: of the residual trunk (UOTM, appendix B: 128 and 3).
-        quadratic: whether a learned quadratic form yᵀQy, which starts as 0, is added; the
-            exact potential between Gaussians is one.
+        dim: int, the dimension of a point, or a shape such as (8, 8, 1).
+        width: int, the number of units of each layer. Defaults to 128.
+        blocks: int, the number of residual blocks. Defaults to 3.
+        quadratic: bool. Whether to add a learned quadratic form yᵀQy, which is initially 0. The
+            exact potential between Gaussians is quadratic. Defaults to False.
+
+    Reference:
+        UOTM (arXiv 2305.14777), appendix B.
     """
 
     def __init__(
@@ -111,8 +132,8 @@ class ResMLPPotential(ConfiguredModel):
         width: int = 128,
         blocks: int = 3,
         quadratic: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         shape, size = _flat_shape(dim)
         target = keras.Input(shape, name="target")
         flat = ops.reshape(target, (-1, size))

@@ -1,5 +1,7 @@
 """The NCSN++ generator of the paper."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -7,7 +9,6 @@ from uotm_keras.networks.base import ConfiguredModel
 from uotm_keras.networks.layers import (
     INVERSE_SQRT_2,
     NEARLY_ZERO,
-    FIRResample,
     GroupNorm,
     PixelNorm,
     SelfAttention,
@@ -15,41 +16,54 @@ from uotm_keras.networks.layers import (
     conv,
     variance_scaling,
 )
+from uotm_keras.networks.resampling import FIRResample
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class NCSNpp(ConfiguredModel):
-    """NCSN++ as a one-step generator T(x, z), modulated by a latent (UOTM, appendix B).
+    """NCSN++ as a one-step generator T(x, z), modulated by a latent vector.
 
-    A U-Net of BigGAN-type residual blocks with FIR resampling and a residual input
-    pyramid; the latent passes through a mapping network and modulates each block's group
-    normalisation. Called as `generator([x, z])` with x (B, H, W, C) and z
-    (B, latent_dim), it gives images (B, H, W, C) in [−1, 1].
+    The network is a U-Net of BigGAN-type residual blocks with FIR resampling and a residual input
+    pyramid. The latent vector passes through a mapping network and modulates the group
+    normalization of every block. Call it as `generator([x, z])` with `x` of shape (B, H, W, C)
+    and `z` of shape (B, latent_dim). The output is float32 images of shape (B, H, W, C) in
+    [−1, 1].
 
-    The defaults are the CIFAR-10 network (44 820 611 parameters). CelebA-HQ at 256 px has
-    `base_channels=64, channel_multipliers=(1, 1, 2, 2, 4, 4), mapping_layers=3`.
+    The defaults give the paper's CIFAR-10 network (44,820,611 parameters). For CelebA-HQ at
+    256 px use `base_channels=64, channel_multipliers=(1, 1, 2, 2, 4, 4), mapping_layers=3`.
 
     Args:
-        image_shape: (height, width, channels).
-        base_channels: channels of the first level.
-        channel_multipliers: channels of each level over `base_channels`.
-        num_res_blocks: residual blocks a level on the way down; one more on the way up.
-        attention_resolutions: heights at which attention follows the blocks.
-        latent_dim: length of z.
-        style_dim: width of the mapping network.
-        mapping_layers: its depth after the first layer.
-        dropout: fraction dropped within the residual blocks during training.
-        rematerialize: whether training keeps the residual blocks' ends alone and computes
-            their inside again for the gradient: less memory, a third more work.
+        image_shape: tuple (height, width, channels). The height and width must be divisible by
+            2 ** (number of levels − 1).
+        base_channels: int, the number of channels of the first level. Defaults to 128.
+        channel_multipliers: tuple of ints, the channels of each level relative to
+            `base_channels`. Defaults to (1, 2, 2, 2).
+        num_res_blocks: int, the number of residual blocks per level of the encoder; the decoder
+            has one more. Defaults to 2.
+        attention_resolutions: tuple of ints, the heights at which attention follows the blocks.
+            Defaults to (16,).
+        latent_dim: int, the length of z. Defaults to 100.
+        style_dim: int, the width of the mapping network. Defaults to 256.
+        mapping_layers: int, the number of mapping layers after the first. Defaults to 4.
+        dropout: float in [0, 1), the dropout rate in the residual blocks. Defaults to 0.
+        rematerialize: bool. Whether training recomputes the activations inside the residual
+            blocks for the gradient instead of storing them, which saves memory and costs about a
+            third more computation. Excludes dropout. Defaults to False.
 
     Raises:
-        InputError: the image's size cannot be halved once a level; dropout with
-            rematerialize.
+        InputError: the height or width cannot be halved once per level, or `rematerialize` is
+            combined with `dropout`.
 
     Example:
-        >>> generator = NCSNpp((32, 32, 3))
-        >>> images = generator([source, latent])
+        >>> import numpy as np
+        >>> generator = NCSNpp((16, 16, 3), base_channels=8, channel_multipliers=(1, 2))
+        >>> generator([np.zeros((2, 16, 16, 3)), np.zeros((2, 100))]).shape == (2, 16, 16, 3)
+        True
+
+    Reference:
+        UOTM (arXiv 2305.14777), appendix B; Song et al. 2021 (arXiv 2011.13456).
     """
 
     def __init__(
@@ -64,17 +78,16 @@ class NCSNpp(ConfiguredModel):
         mapping_layers: int = 4,
         dropout: float = 0.0,
         rematerialize: bool = False,
-        **kwargs,
-    ):
-        image_shape = tuple(image_shape)
+        **kwargs: Any,
+    ) -> None:
         height, width, channels = image_shape
         factor = 2 ** (len(channel_multipliers) - 1)
         if height % factor or width % factor:
             raise InputError(
-                f"image_shape={image_shape}: {len(channel_multipliers)} levels need a height "
-                f"and width divisible by {factor}."
+                f"image_shape={tuple(image_shape)} does not fit {len(channel_multipliers)} levels; "
+                f"use a height and width divisible by {factor}."
             )
-        source = keras.Input(image_shape, name="source")
+        source = keras.Input((height, width, channels), name="source")
         latent = keras.Input((latent_dim,), name="latent")
 
         style = PixelNorm(name="pixel_norm")(latent)
@@ -86,7 +99,7 @@ class NCSNpp(ConfiguredModel):
                 name=f"mapping_{i}",
             )(style)
 
-        def block(h, filters, name, resample=None):
+        def block(h: Tensor, filters: int, name: str, resample: str | None = None) -> Tensor:
             return StyledResidualBlock(filters, resample, dropout, rematerialize, name=name)(
                 h, style
             )
@@ -127,7 +140,7 @@ class NCSNpp(ConfiguredModel):
         image = layers.Activation("tanh", dtype="float32", name="image")(h)
         super().__init__(inputs=[source, latent], outputs=image, **kwargs)
 
-        self.image_shape = image_shape
+        self.image_shape = (height, width, channels)
         self.base_channels = base_channels
         self.channel_multipliers = tuple(channel_multipliers)
         self.num_res_blocks = num_res_blocks

@@ -1,4 +1,6 @@
-"""The paper's two potentials v(y)."""
+"""The paper's two convolutional potentials v(y)."""
+
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -15,32 +17,33 @@ from uotm_keras.utils.errors import InputError
 
 
 def _head_policy() -> keras.DTypePolicy:
-    """That of the last convolution: float32 where others compute in float16.
+    """Return the policy of the last convolution: float32 if the others compute in float16.
 
-    It may start at some 1e-7, which float16 rounds to 0, and with it the sign that decides
-    the slope of the LeakyReLU after it.
+    Its initial output can be about 1e-7. float16 rounds that to 0, and with it the sign that
+    selects the slope of the LeakyReLU that follows.
     """
     policy = keras.config.dtype_policy()
     return keras.DTypePolicy("float32") if policy.compute_dtype == "float16" else policy
 
 
 class _ConvolutionalPotential(ConfiguredModel):
-    """A stem, residual blocks, minibatch standard deviation, and a head: (B, H, W, C) → (B, 1)."""
+    """Stem, residual blocks, minibatch standard deviation and head: (B, H, W, C) → (B, 1)."""
 
     BLOCKS: tuple[tuple[int, bool], ...] = ()
-    """(channels over `base_channels`, whether the block halves the size) of each block."""
+    """(channels relative to `base_channels`, whether the block halves the size) of each block."""
     FINAL_SCALE = 1.0
 
-    def __init__(self, image_shape: tuple[int, int, int], base_channels: int = 64, **kwargs):
-        image_shape = tuple(image_shape)
-        height, width, _ = image_shape
+    def __init__(
+        self, image_shape: tuple[int, int, int], base_channels: int = 64, **kwargs: Any
+    ) -> None:
+        height, width, channels = image_shape
         factor = 2 ** sum(down for _, down in self.BLOCKS)
         if height % factor or width % factor:
             raise InputError(
-                f"image_shape={image_shape}: {type(self).__name__} needs a height and width "
-                f"divisible by {factor}."
+                f"image_shape={tuple(image_shape)} does not fit {type(self).__name__}; use a "
+                f"height and width divisible by {factor}."
             )
-        image = keras.Input(image_shape, name="image")
+        image = keras.Input((height, width, channels), name="image")
         h = conv(2 * base_channels, 1, mode="fan_out", name="stem")(image)
         for i, (multiplier, down) in enumerate(self.BLOCKS):
             h = DownResidualBlock(multiplier * base_channels, down, name=f"block_{i}")(h)
@@ -49,28 +52,32 @@ class _ConvolutionalPotential(ConfiguredModel):
             8 * base_channels, 3, self.FINAL_SCALE, "fan_out", name="final_conv",
             dtype=_head_policy(),
         )(h)  # fmt: skip
-        # Summed in float32, where TensorFlow would sum in the dtype of what it is given.
+        # In float32: TensorFlow would sum in the dtype of its input.
         h = ops.sum(ops.cast(ops.leaky_relu(h, 0.2), "float32"), axis=(1, 2))
         value = layers.Dense(
             1, kernel_initializer=variance_scaling(mode="fan_out"), dtype="float32", name="value"
         )(h)
         super().__init__(inputs=image, outputs=value, **kwargs)
-        self.image_shape = image_shape
+        self.image_shape = (height, width, channels)
         self.base_channels = base_channels
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class SmallPotential(_ConvolutionalPotential):
-    """The potential for images of about 32 px (12 247 809 parameters at 64 base channels).
+    """Potential v(y) for images of about 32 px.
 
-    Called on images (B, H, W, C) in [−1, 1]; gives v of shape (B, 1), float32.
+    With the default 64 base channels it has 12,247,809 parameters. Call it on images of shape
+    (B, H, W, C) in [−1, 1]. The output is float32 of shape (B, 1).
 
     Args:
-        image_shape: (height, width, channels), sizes divisible by 8.
-        base_channels: the paper's ngf.
+        image_shape: tuple (height, width, channels); height and width divisible by 8.
+        base_channels: int, the paper's ngf. Defaults to 64.
 
     Raises:
-        InputError: a size that three halvings do not divide.
+        InputError: the height or width is not divisible by 8.
+
+    Reference:
+        UOTM (arXiv 2305.14777), appendix B.
     """
 
     BLOCKS = ((2, False), (4, True), (8, True), (8, True))
@@ -79,16 +86,20 @@ class SmallPotential(_ConvolutionalPotential):
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class LargePotential(_ConvolutionalPotential):
-    """The potential for images of 256 px (26 881 537 parameters at 64 base channels).
+    """Potential v(y) for images of 256 px.
 
-    Called on images (B, H, W, C) in [−1, 1]; gives v of shape (B, 1), float32.
+    With the default 64 base channels it has 26,881,537 parameters. Call it on images of shape
+    (B, H, W, C) in [−1, 1]. The output is float32 of shape (B, 1).
 
     Args:
-        image_shape: (height, width, channels), sizes divisible by 64.
-        base_channels: the paper's ngf.
+        image_shape: tuple (height, width, channels); height and width divisible by 64.
+        base_channels: int, the paper's ngf. Defaults to 64.
 
     Raises:
-        InputError: a size that six halvings do not divide.
+        InputError: the height or width is not divisible by 64.
+
+    Reference:
+        UOTM (arXiv 2305.14777), appendix B.
     """
 
     BLOCKS = ((4, True), (8, True), (8, True), (8, True), (8, True), (8, True))

@@ -1,4 +1,6 @@
-"""The papers' "small" backbone, that of the OTM baseline (Rout et al. 2022)."""
+"""The papers' "small" backbone, taken from the OTM baseline (Rout et al. 2022)."""
+
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -8,7 +10,7 @@ from uotm_keras.networks.layers import Convolution, GroupNorm
 from uotm_keras.utils.errors import InputError
 
 
-def _resnet_conv(filters: int, name: str):
+def _resnet_conv(filters: int, name: str) -> Convolution:
     return Convolution(filters, 3, padding="same", name=name)
 
 
@@ -18,28 +20,33 @@ def _doublings(image_shape: tuple[int, int, int]) -> int:
         if height == width == 4 * 2**count:
             return count
     raise InputError(
-        f"image_shape={image_shape}: the small backbone needs square images of 8, 16, 32, 64, "
-        "128, 256 or 512 px."
+        f"image_shape={tuple(image_shape)} does not fit the small backbone; use square images of "
+        "8, 16, 32, 64, 128, 256 or 512 px."
     )
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class SmallGenerator(ConfiguredModel):
-    """T(x) from an 8×8 Gaussian: dense, residual up-blocks, tanh; no latent.
+    """Generator T(x) of the small backbone: dense, residual up-blocks, tanh; no latent vector.
 
-    Its norms are group norms, so that a sample depends on no other sample of the batch.
-
-    Called on x (B, 8, 8, C), gives images (B, H, W, C) in [−1, 1]. The cost compares T(x)
-    with x enlarged bicubically (`costs.Quadratic` does).
+    Call it on Gaussian noise `x` of shape (B, 8, 8, C). The output is float32 images of shape
+    (B, H, W, C) in [−1, 1]. The cost compares T(x) with the bicubic upsampling of x, which
+    `costs.Quadratic` computes. The normalization layers are group normalization, so that no sample
+    depends on the rest of the batch.
 
     Args:
-        image_shape: (height, width, channels), square, a power of two from 8.
-        base_channels: channels of each block.
+        image_shape: tuple (height, width, channels); height = width = a power of two from 8 to
+            512.
+        base_channels: int, the number of channels of each block. Defaults to 128.
+
+    Raises:
+        InputError: the images are not square or their size is not one of these powers of two.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], base_channels: int = 128, **kwargs):
-        image_shape = tuple(image_shape)
-        channels = image_shape[-1]
+    def __init__(
+        self, image_shape: tuple[int, int, int], base_channels: int = 128, **kwargs: Any
+    ) -> None:
+        height, width, channels = image_shape
         source = keras.Input((8, 8, channels), name="source")
         h = layers.Dense(4 * 4 * base_channels, name="stem")(
             ops.reshape(source, (-1, 64 * channels))
@@ -57,24 +64,30 @@ class SmallGenerator(ConfiguredModel):
         h = _resnet_conv(channels, "head_conv")(h)
         image = layers.Activation("tanh", dtype="float32", name="image")(h)
         super().__init__(inputs=source, outputs=image, **kwargs)
-        self.image_shape = image_shape
+        self.image_shape = (height, width, channels)
         self.base_channels = base_channels
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
 class SmallResNetPotential(ConfiguredModel):
-    """v(y) of the small backbone: residual down-blocks with average pooling, then dense.
+    """Potential v(y) of the small backbone: residual down-blocks, average pooling, dense.
 
-    Called on images (B, H, W, C) in [−1, 1]; gives v of shape (B, 1), float32.
+    Call it on images of shape (B, H, W, C) in [−1, 1]. The output is float32 of shape (B, 1).
 
     Args:
-        image_shape: (height, width, channels), square, a power of two from 8.
-        base_channels: channels of each block.
+        image_shape: tuple (height, width, channels); height = width = a power of two from 8 to
+            512.
+        base_channels: int, the number of channels of each block. Defaults to 128.
+
+    Raises:
+        InputError: the images are not square or their size is not one of these powers of two.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], base_channels: int = 128, **kwargs):
-        image_shape = tuple(image_shape)
-        image = keras.Input(image_shape, name="image")
+    def __init__(
+        self, image_shape: tuple[int, int, int], base_channels: int = 128, **kwargs: Any
+    ) -> None:
+        height, width, channels = image_shape
+        image = keras.Input((height, width, channels), name="image")
         h = image
         halvings = _doublings(image_shape) - 1
         for i in range(4):
@@ -94,5 +107,5 @@ class SmallResNetPotential(ConfiguredModel):
         h = ops.sum(ops.cast(ops.relu(h), "float32"), axis=(1, 2))
         value = layers.Dense(1, dtype="float32", name="value")(h)
         super().__init__(inputs=image, outputs=value, **kwargs)
-        self.image_shape = image_shape
+        self.image_shape = (height, width, channels)
         self.base_channels = base_channels
