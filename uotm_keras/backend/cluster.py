@@ -30,12 +30,6 @@ class Cluster:
         return f"process {process} of {self.processes}"
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """The host and the port of host:port."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def check_address(address, where: str) -> None:
     """Raises `InputError` unless an address is host:port."""
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")

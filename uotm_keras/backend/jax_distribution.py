@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import jax
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 
-from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address
+from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
 
 REPLICAS_ARE_APART = False
@@ -101,7 +103,7 @@ _VARIABLE = "KERAS_DISTRIBUTION_"
 def find_cluster() -> Cluster | None:
     names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
     given = {name: os.environ.get(_VARIABLE + name, "") for name in names}
-    if not any(given.values()):
+    if not any(given.values()) or given["NUM_PROCESSES"] == "1":
         return None
     for name in names:
         if not given[name]:
@@ -143,17 +145,44 @@ def count_devices() -> tuple[int, str]:
     return len(devices), devices[0].platform.upper()
 
 
-def meeting_port(cluster: Cluster) -> int:
-    return split_address(cluster.addresses[0])[1]
+_HEARTBEAT = 30
+"""Seconds without a heartbeat after which JAX's coordination service ends the whole job."""
 
 
-def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
-    return split_address(cluster.addresses[0])
+class _JaxProcessGroup(ProcessGroup):
+    def __init__(self, cluster: Cluster):
+        self.process, self.processes = cluster.process, cluster.processes
+
+    def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(multihost_utils.process_allgather(array))
+
+    def is_loss(self, error: BaseException) -> bool:
+        text = str(error)
+        return "Gloo" in text or "NCCL" in text or text.startswith(("UNAVAILABLE", "ABORTED"))
+
+    def close(self) -> None:
+        self.barrier()
+        jax.distributed.shutdown()
 
 
-def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
-    if strategy == "multiworker":
-        keras.distribution.initialize()
+def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
+    # `keras.distribution.initialize` calls the same function, but cannot set the timeouts.
+    with rendezvous(cluster, seconds, RuntimeError, ValueError):
+        jax.distributed.initialize(
+            cluster.addresses[0],
+            cluster.processes,
+            cluster.process,
+            cluster_detection_method="deactivate",
+            # JAX aborts the process after this time, so `rendezvous` must come first.
+            initialization_timeout=int(seconds) + 60,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+        )
+        group = _JaxProcessGroup(cluster)
+        group.barrier()
+    return group
+
+
+def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution:
     return _Devices()
 
 

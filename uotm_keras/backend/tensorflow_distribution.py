@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address
+from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
 
 REPLICAS_ARE_APART = True
@@ -138,6 +139,8 @@ def find_cluster() -> Cluster | None:
         return None
     try:
         record = json.loads(text)
+        if record == {} or not record.get("cluster"):
+            return None  # TensorFlow reads this as one process, too
         jobs, task = record["cluster"], record["task"]
         kind, index = task["type"], int(task["index"])
         addresses = [address for job in ("chief", "worker") for address in jobs.get(job, [])]
@@ -189,26 +192,60 @@ def _devices() -> list[str]:
     return [f"{kind}:{i}" for i in range(count)]
 
 
-def meeting_port(cluster: Cluster) -> int:
-    return split_address(cluster.addresses[0])[1]
+_LOSSES = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+)
+"""Errors by which collectives report that a worker is gone."""
 
 
-def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
-    return split_address(cluster.addresses[0])
+class _TensorFlowProcessGroup(ProcessGroup):
+    def __init__(self, cluster: Cluster):
+        self.process, self.processes = cluster.process, cluster.processes
+        self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def gather_rows(row: tf.Tensor) -> tf.Tensor:
+            rows = self.strategy.run(lambda x: gather(tf.identity(x)), args=(row,))
+            return self.strategy.experimental_local_results(rows)[0]
+
+        self._gather_rows = gather_rows
+
+    def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        # As floats, which both gRPC and NCCL can gather; the integers are below 2**24.
+        rows = self._gather_rows(tf.constant(array[None], tf.float32)).numpy()
+        replicas_per_process = len(rows) // self.processes
+        return rows[::replicas_per_process].astype(np.int32)
+
+    def is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, _LOSSES)
+
+    def close(self) -> None:
+        self.barrier()
 
 
-def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
-    if strategy == "multiworker":
-        return _Replicas(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
+    with rendezvous(cluster, seconds, tf.errors.OpError, RuntimeError):
+        group = _TensorFlowProcessGroup(cluster)
+        group.barrier()
+    return group
+
+
+def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution:
+    if isinstance(group, _TensorFlowProcessGroup):
+        return _Replicas(group.strategy, group)
     return _Replicas(tf.distribute.MirroredStrategy(_devices()), None)
 
 
 class _Replicas(Distribution):
-    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None):
+    def __init__(self, strategy: tf.distribute.Strategy, group: ProcessGroup | None):
         self.strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
-        if cluster is not None:
-            self.processes, self.process = cluster.processes, cluster.process
+        if group is not None:
+            self.processes, self.process = group.processes, group.process
 
     def scope(self):
         return self.strategy.scope()

@@ -9,7 +9,7 @@ from uotm_keras.cli import flags as train_flags
 from uotm_keras.cli.entry import INTERRUPTED, run_command, tell
 from uotm_keras.utils.errors import InputError
 
-DIVERGED = 3
+DIVERGED, PROCESS_LOST = 3, 4
 _GOES_ON = "the same command goes on from the last checkpoint."
 _OWN = ("run_dir", "data_dir", "num_workers", "worker_timeout")
 """Flags that each process of a job may have its own way."""
@@ -35,30 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(flags: dict) -> int:
     # Imported here, so that mistakes in flags are told before Keras has started.
-    from uotm_keras.backend.meeting import Processes, meet
-    from uotm_keras.cli.distribute import find_cluster
+    from uotm_keras.backend.process_group import ProcessLost
+    from uotm_keras.cli.distribute import find_cluster, open_process_group
     from uotm_keras.exporting import require_packages
 
     if flags["export"] != "none":
         require_packages(flags["export"])  # before hours of training
     cluster = find_cluster(flags)
-    if cluster is None:
-        return _train_together(flags, None, Processes())
     try:
-        with meet(cluster, flags["worker_timeout"]) as group:
-            code = _train_together(flags, cluster, group)
-            if code != DIVERGED:  # which the first process alone finds out: that ends the others
-                group.finish()
-                return code
+        with open_process_group(cluster, flags["worker_timeout"]) as group:
+            return _train_together(flags, group)
     except (InputError, KeyboardInterrupt) as error:
         code = tell(error, _GOES_ON)
-    # The others end too, for whom JAX would wait at a usual exit, and abort.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    except ProcessLost as error:
+        print(
+            f"error: {error}; the same commands resume from the last checkpoint.", file=sys.stderr
+        )
+        code = PROCESS_LOST
+    if cluster is not None:
+        # A normal exit would wait for the other processes inside the engine.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
-def _train_together(flags: dict, cluster, group) -> int:
+def _train_together(flags: dict, group) -> int:
     import keras
 
     from uotm_keras import backend
@@ -74,14 +76,15 @@ def _train_together(flags: dict, cluster, group) -> int:
     say = _say if writes else _keep_quiet
     directory = RunDirectory(flags["run_dir"])
     checkpoints = Checkpoints(directory.checkpoints)
-    start, exists = 0, False
-    if writes:
-        exists = directory.check(
-            flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
-        )
-        start = (checkpoints.newest(_say) if exists else None) or 0
     _require_same_flags(flags, group)
-    start = group.exchange(start)[0]
+    start, exists = 0, False
+    with group.shared_errors(InputError):
+        if writes:
+            exists = directory.check(
+                flags, keras.backend.backend(), train_flags.OPERATIONAL, train_flags.defaults()
+            )
+            start = (checkpoints.newest(_say) if exists else None) or 0
+    start = group.all_gather(start)[0]
     if start >= flags["max_steps"]:
         say(
             f"{directory.path} is finished: it has reached step {start} of "
@@ -97,25 +100,29 @@ def _train_together(flags: dict, cluster, group) -> int:
             f"{start} at which the run in {directory.path} stands."
         )
     backend.prepare_command()
-    distribution = open_distribution(flags, cluster)
+    distribution = open_distribution(flags, group)
     # A run that is not there yet gets no file before all its flags are known to be right.
-    data = build.build_data(flags, directory.path / "index.json" if exists else None)
+    with group.shared_errors(InputError):
+        data = build.build_data(flags, directory.path / "index.json" if exists else None)
     told = data.target.report()
     with distribution.scope():
         model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
     model.check_batch(flags["batch_size"], distribution.replicas)
     model.rows_in_groups = True
-    scores = score_generator(flags, data, directory) if writes and flags["eval_every"] else None
-    with directory.lock() if writes else contextlib.nullcontext():
-        save_samples = save_page = None
-        if writes:
-            device = f"{backend.describe_device()} {distribution.describe()}".strip()
-            directory.write_config(flags, keras.backend.backend(), device, data.target.shape)
-            save_samples = build.sample_saver(flags, data, directory)
-            save_page = page_writer(flags, data, directory)
+    scores = save_samples = save_page = None
+    with contextlib.ExitStack() as stack:
+        with group.shared_errors(InputError):
+            if writes:
+                if flags["eval_every"]:
+                    scores = score_generator(flags, data, directory)
+                stack.enter_context(directory.lock())
+                device = f"{backend.describe_device()} {distribution.describe()}".strip()
+                directory.write_config(flags, keras.backend.backend(), device, data.target.shape)
+                save_samples = build.sample_saver(flags, data, directory)
+                save_page = page_writer(flags, data, directory)
         if start:
             checkpoints.load(model, start)
-        group.exchange()
+        group.barrier()
         if start and writes:
             checkpoints.put_aside_newer(start)
         say(_introduction(flags, data, model, start, scores, distribution))
@@ -161,7 +168,7 @@ def _require_same_flags(flags: dict, group) -> None:
 
     --run_dir may be written otherwise elsewhere, and workers read with what they have.
     """
-    every = group.exchange({k: v for k, v in flags.items() if k not in _OWN})
+    every = group.all_gather({k: v for k, v in flags.items() if k not in _OWN})
     for process, others in enumerate(every):
         for name in sorted(others):
             if others[name] != every[0].get(name):
