@@ -1,9 +1,10 @@
-"""JAX's devices: `keras.distribution.DataParallel`, one program over all of them."""
+"""Several devices and processes under JAX: `keras.distribution.DataParallel`."""
 
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import jax
 import keras
@@ -13,6 +14,7 @@ from jax.experimental import multihost_utils
 from uotm_keras.backend.cluster import Cluster, Distribution, check_address
 from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 REPLICAS_ARE_APART = False
 HOW_TO_START_SEVERAL = (
@@ -30,7 +32,7 @@ def replica() -> int:
     return 0
 
 
-def gather(x):
+def gather(x: Tensor) -> Tensor:
     return x
 
 
@@ -48,7 +50,7 @@ def devices_of_a_batch() -> int:
     return 1 if current is None else current.device_mesh.devices.size
 
 
-def shard_rows(x, axis: int = 0):
+def shard_rows(x: Tensor, axis: int = 0) -> Tensor:
     current = _data_parallel()
     if current is None:
         return x
@@ -62,21 +64,21 @@ def shard_rows(x, axis: int = 0):
 # --- around it ----------------------------------------------------------------------------
 
 
-def make_train_function(model, own, force: bool) -> None:
+def make_train_function(model: keras.Model, own: Callable[[bool], None], force: bool) -> None:
     own(force)
 
 
-_on_this_process = weakref.WeakKeyDictionary()
+_on_this_process: weakref.WeakKeyDictionary[keras.Model, Callable] = weakref.WeakKeyDictionary()
 
 
-def predict(network: keras.Model, inputs):
+def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     if jax.process_count() == 1:
         return network.predict_on_batch(inputs)
-    # A computation with the variables themselves would have to be run by all processes.
+    # All processes would have to run a computation on the global arrays of the variables.
     function = _on_this_process.get(network)
     if function is None:
-        reference = weakref.ref(network)
-        function = jax.jit(lambda *a: reference().stateless_call(*a, training=False)[0])
+        network_of = cast(Callable[[], keras.Model], weakref.ref(network))
+        function = jax.jit(lambda *a: network_of().stateless_call(*a, training=False)[0])
         _on_this_process[network] = function
     variables = network.trainable_variables, network.non_trainable_variables
     values = ([v.value.addressable_data(0) for v in group] for group in variables)
@@ -89,7 +91,7 @@ def alone() -> Iterator[None]:
     if current is None or jax.process_count() == 1:
         yield
         return
-    # Keras makes variables while it saves, for which all processes would have to meet.
+    # Keras creates variables while it saves, which is a collective under a distribution.
     keras.distribution.set_distribution(None)
     try:
         yield
@@ -137,7 +139,9 @@ def split_cpu(count: int) -> None:
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
-        raise InputError(f"the CPU cannot be split into {count} once JAX runs.") from None
+        raise InputError(
+            f"the CPU cannot be split into {count} devices after JAX has started."
+        ) from None
 
 
 def count_devices() -> tuple[int, str]:
@@ -187,22 +191,21 @@ def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution
 
 
 class _Devices(Distribution):
-    def __init__(self):
+    def __init__(self) -> None:
         self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         self.replicas = self.data_parallel.device_mesh.devices.size
         self.processes, self.process = jax.process_count(), jax.process_index()
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        # For good: `fit` and everything else needs it as well.
+        # Never unset here: `fit` needs the distribution as well.
         keras.distribution.set_distribution(self.data_parallel)
         yield
 
-    def feed(self, batches, start: int, workers: int, group: int):
-        # The batch is one array in its own order, of which each device has a block.
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
+        # One program sees the global batch in its own order, so no groups are formed.
         rows = None if self.processes == 1 else self._own_rows(batches.batch_size, 1)
         return batches.stream(start=start, workers=workers, rows=rows)
 
     def close(self) -> None:
-        # What follows is this process's alone.
         keras.distribution.set_distribution(None)

@@ -123,12 +123,18 @@ class ProcessGroup:
                 # The coordinator ends with this process, and would abort the others before
                 # they can report the loss themselves.
                 time.sleep(_GRACE)
-            reason = next(filter(None, str(error).splitlines()), type(error).__name__)
             raise ProcessLost(
-                f"another process of the group has ended or cannot be reached ({reason})"
+                f"another process of the group has ended or cannot be reached ({_reason(error)})"
             ) from error
         if error is not None and kind is None:
             raise error
+
+
+def _reason(error: Exception) -> str:
+    """Return the most telling line of an engine's message, which may have many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "ollective" in line or "Error" in line]
+    return (telling or lines or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager
@@ -165,10 +171,9 @@ def rendezvous(cluster: Cluster, seconds: float, *failures: type[Exception]) -> 
     try:
         yield
     except failures as error:
-        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"process {cluster.process} could not form a process group with {missing} "
-            f"({reason}): {advice}"
+            f"({_reason(error)}): {advice}"
         ) from None
     finally:
         timer.cancel()

@@ -1,8 +1,10 @@
-"""PyTorch's replicas: the processes of torchrun, one a device, over gloo or NCCL."""
+"""Several devices under PyTorch: the processes of torchrun, one per device."""
 
 import contextlib
 import datetime
 import os
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ import torch.distributed as dist
 from uotm_keras.backend.cluster import Cluster, Distribution, check_address
 from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 REPLICAS_ARE_APART = True
 HOW_TO_START_SEVERAL = "start the processes by torchrun"
@@ -31,7 +34,7 @@ def _running() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def gather(x):
+def gather(x: Tensor) -> Tensor:
     x = x.contiguous()
     parts = [torch.empty_like(x) for _ in range(replicas())]
     dist.all_gather(parts, x)
@@ -42,7 +45,7 @@ def devices_of_a_batch() -> int:
     return 1
 
 
-def shard_rows(x, axis: int = 0):
+def shard_rows(x: Tensor, axis: int = 0) -> Tensor:
     return x
 
 
@@ -57,20 +60,22 @@ def rows_of_all_replicas(rows: int) -> int:
     if _rows_seen is None:
         every = gather(torch.tensor([rows])).tolist()
         if len(set(every)) > 1:
-            raise InputError(f"the processes have {every} rows of a batch: each must have as many.")
+            raise InputError(
+                f"the processes have {every} rows of a batch: all must have the same number."
+            )
         _rows_seen = rows
     if rows != _rows_seen:
-        # Another size here may not be another size elsewhere, and asking costs a wait.
+        # The other processes may have another size, and a check of each batch costs time.
         raise InputError(
             f"a batch of {rows} rows after batches of {_rows_seen}: with several processes all "
-            "must be of one size, so drop the last, partial batch."
+            "must have the same size, so drop the last, partial batch."
         )
     return rows * count
 
 
 @torch.no_grad()
 def average_over_replicas(gradients: list, logs: dict) -> dict:
-    """Averages gradients in place and logs anew over the replicas, in one message."""
+    """Average gradients (in place) and logs (returned) over the replicas, in one all-reduce."""
     count = replicas()
     if count == 1:
         return logs
@@ -79,7 +84,7 @@ def average_over_replicas(gradients: list, logs: dict) -> dict:
     dist.all_reduce(flat)
     flat /= count
     *parts, scalars = flat.split([*(g.numel() for g in gradients), len(logs)])
-    # Into the old tensors, which lie in memory as their variables do.
+    # Into the old tensors, whose memory layout is that of their variables.
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
     return dict(zip(logs, scalars.unbind(), strict=True))
@@ -88,16 +93,16 @@ def average_over_replicas(gradients: list, logs: dict) -> dict:
 # --- around it ----------------------------------------------------------------------------
 
 
-def make_train_function(model, own, force: bool) -> None:
+def make_train_function(model: keras.Model, own: Callable[[bool], None], force: bool) -> None:
     if model.steps_per_execution > 1:
         raise InputError(
             f"steps_per_execution={model.steps_per_execution} is not possible on the torch "
-            "backend: accepted is 1."
+            "backend: use 1."
         )
     own(force)
 
 
-def predict(network: keras.Model, inputs):
+def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     return network.predict_on_batch(inputs)
 
 
@@ -126,8 +131,8 @@ def find_cluster() -> Cluster | None:
 
 def split_cpu(count: int) -> None:
     raise InputError(
-        f"virtual_devices={count} is not possible on the torch backend, which has a process for "
-        "each device: start them by torchrun --nproc_per_node=2."
+        f"virtual_devices={count} is not possible on the torch backend, which uses one process per "
+        "device: start them with torchrun --nproc_per_node=2."
     )
 
 
@@ -194,6 +199,6 @@ class _Processes(Distribution):
         self.replicas = self.processes = group.processes
         self.process = group.process
 
-    def feed(self, batches, start: int, workers: int, group: int):
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
         rows = self._own_rows(batches.batch_size, group)
         return batches.stream(start=start, workers=workers, rows=rows)
