@@ -48,7 +48,8 @@ def worker(arguments: argparse.Namespace) -> None:
     virtual = 1 if keras.backend.backend() == "torch" else arguments.worker
     flags = {"strategy": "auto", "virtual_devices": virtual}
     cluster = distribute.find_cluster(flags)
-    distribution = distribute.open_distribution(flags, cluster)
+    group = distribute.open_process_group(cluster, 300)
+    distribution = distribute.open_distribution(flags, group)
     uk.backend.prepare_command()
     shape = (32, 32, 3)
     random.seed(0)
@@ -73,6 +74,7 @@ def worker(arguments: argparse.Namespace) -> None:
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record)],
     )  # fmt: skip
     distribution.close()
+    group.close()
     if distribution.process == 0:
         megabytes = sum(
             4 * np.prod(v.shape) / 1e6

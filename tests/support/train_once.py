@@ -92,7 +92,8 @@ def open_distribution(devices: int):
     cluster = distribution.find_cluster()
     if devices == 1 and cluster is None:
         return contextlib.nullcontext, 1, 0
-    opened = distribution.open_distribution("multiworker" if cluster else "mirrored", cluster)
+    group = distribution.open_process_group(cluster, 300) if cluster else None
+    opened = distribution.open_distribution("multiworker" if cluster else "mirrored", group)
     return opened.scope, opened.processes, opened.process
 
 

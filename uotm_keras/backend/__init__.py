@@ -39,29 +39,31 @@ backend is taken at import:
 - `make_train_function(model, own, force)`: what `keras.Model.make_train_function` is here;
 - `predict(network, inputs)`: numpy, run by this process alone;
 - `alone()`: in here this process reads and saves a model, while the others wait;
-- `find_cluster()`: the processes that the environment names, see `cluster.Cluster`, or None;
+- `find_cluster()`: the processes that the environment names, see `cluster.Cluster`; None for
+  one process;
 - `split_cpu(count)`: makes so many devices of the CPU, before it is used;
 - `count_devices()`: (devices of this process that can share a batch, what they are called);
-- `meeting_port(cluster)`, `meeting_point(cluster, seconds, port)`: the port on which its
-  first process listens before training, 0 for any, and where the others find it;
-- `open_distribution(strategy, cluster)`: a `cluster.Distribution`.
+- `open_process_group(cluster, seconds)`: the `process_group.ProcessGroup` of all processes,
+  formed by the engine's own rendezvous;
+- `open_distribution(strategy, group)`: a `cluster.Distribution`.
 """
 
 import keras
 
 from uotm_keras.utils.errors import InputError
 
-_name = keras.backend.backend()
-if _name == "tensorflow":
+NAME: str = keras.backend.backend()
+"""The running backend: `"tensorflow"`, `"jax"`, or `"torch"`."""
+if NAME == "tensorflow":
     from uotm_keras.backend import tensorflow_distribution as distribution
     from uotm_keras.backend.tensorflow import *  # noqa: F403
-elif _name == "jax":
+elif NAME == "jax":
     from uotm_keras.backend import jax_distribution as distribution
     from uotm_keras.backend.jax import *  # noqa: F403
-elif _name == "torch":
+elif NAME == "torch":
     from uotm_keras.backend import torch_distribution as distribution  # noqa: F401
     from uotm_keras.backend.torch import *  # noqa: F403
 else:
     raise InputError(
-        f"KERAS_BACKEND={_name} is not supported: accepted are tensorflow, jax and torch."
+        f"KERAS_BACKEND={NAME} is not supported: accepted are tensorflow, jax and torch."
     )

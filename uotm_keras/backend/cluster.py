@@ -1,8 +1,11 @@
-"""Which processes train together, as the environment tells it, and what each one's share is."""
+"""The processes and devices that train together, and which rows of a batch each one takes."""
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from uotm_keras.backend.splitting import row_order
 from uotm_keras.utils.errors import InputError
@@ -10,13 +13,12 @@ from uotm_keras.utils.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The processes of one job.
+    """The processes of one job, as the environment describes them.
 
     Attributes:
-        addresses: host:port of each process; of the first alone where that is all that is
-            known.
-        process: which of them this one is, from 0.
-        processes: how many there are.
+        addresses: Address (host:port) of each process, or of the first one alone.
+        process: Index of this process, from 0.
+        processes: Number of processes.
     """
 
     addresses: tuple[str, ...]
@@ -24,31 +26,26 @@ class Cluster:
     processes: int
 
     def name(self, process: int) -> str:
-        """A process, and its address where it is known."""
+        """Return a process's index with its address, if known."""
         if process < len(self.addresses):
             return f"process {process} ({self.addresses[process]})"
         return f"process {process} of {self.processes}"
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """The host and the port of host:port."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def check_address(address, where: str) -> None:
-    """Raises `InputError` unless an address is host:port."""
+def check_address(address: object, where: str) -> None:
+    """Raise `InputError` unless an address has the form host:port."""
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(f"{where} has the address {address!r}: accepted is host:port.")
 
 
 class Distribution:
-    """How training is spread: here, not at all. Backends have others.
+    """Single-device strategy; the backends subclass it.
 
     Attributes:
-        replicas: parts into which a batch is split, one a device.
-        processes, process: how many train together, and which this one is.
+        replicas: Number of replicas that share a batch, one per device.
+        processes: Number of processes that train together.
+        process: Index of this process.
     """
 
     replicas = 1
@@ -57,31 +54,31 @@ class Distribution:
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """The model must be made in here."""
+        """Return the context in which the model must be built and compiled."""
         yield
 
-    def feed(self, batches, start: int, workers: int, group: int):
-        """What `fit` takes: this process's rows of each batch.
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
+        """Return what `fit` takes: this process's rows of each batch.
 
         Args:
-            batches: of the whole batch, see `data.Batches`.
-            start: number of the first one.
-            workers: threads that prepare them.
-            group: rows that stay together, see `splitting`.
+            batches: The global batches (`data.Batches`).
+            start: Step of the first batch.
+            workers: Number of threads that prepare batches.
+            group: Number of consecutive rows that stay on one replica, see `splitting`.
         """
         return batches.stream(start=start, workers=workers)
 
     def close(self) -> None:
-        """Ends what was begun with the other processes."""
+        """End distributed execution; what follows runs in this process alone."""
 
     def describe(self) -> str:
-        """One line for the records, or nothing."""
+        """Return one line for the records, empty for one device."""
         if self.replicas == 1:
             return ""
         among = f" in {self.processes} processes" if self.processes > 1 else ""
         return f"{self.replicas} replicas{among}"
 
-    def _own_rows(self, batch_size: int, group: int):
-        """The rows of a batch that the replicas of this process have, in their order."""
+    def _own_rows(self, batch_size: int, group: int) -> np.ndarray:
+        """Return the rows of a batch for the replicas of this process, in replica order."""
         order = row_order(batch_size, self.replicas, group)
         return order.reshape(self.processes, -1)[self.process]

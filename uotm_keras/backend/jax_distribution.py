@@ -1,16 +1,20 @@
-"""JAX's devices: `keras.distribution.DataParallel`, one program over all of them."""
+"""Several devices and processes under JAX: `keras.distribution.DataParallel`."""
 
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import jax
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 
-from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address
+from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 REPLICAS_ARE_APART = False
 HOW_TO_START_SEVERAL = (
@@ -24,11 +28,11 @@ def replicas() -> int:
     return 1
 
 
-def replicas_of(model) -> int:
+def replicas_of(model: keras.Model) -> int:
     return 1
 
 
-def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+def scope_of(model: keras.Model, *optimizers: Any) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
@@ -36,7 +40,7 @@ def replica() -> int:
     return 0
 
 
-def gather(x):
+def gather(x: Tensor) -> Tensor:
     return x
 
 
@@ -54,7 +58,7 @@ def devices_of_a_batch() -> int:
     return 1 if current is None else current.device_mesh.devices.size
 
 
-def shard_rows(x, axis: int = 0):
+def shard_rows(x: Tensor, axis: int = 0) -> Tensor:
     current = _data_parallel()
     if current is None:
         return x
@@ -68,21 +72,21 @@ def shard_rows(x, axis: int = 0):
 # --- around it ----------------------------------------------------------------------------
 
 
-def make_train_function(model, own, force: bool) -> None:
+def make_train_function(model: keras.Model, own: Callable[[bool], None], force: bool) -> None:
     own(force)
 
 
-_on_this_process = weakref.WeakKeyDictionary()
+_on_this_process: weakref.WeakKeyDictionary[keras.Model, Callable] = weakref.WeakKeyDictionary()
 
 
-def predict(network: keras.Model, inputs):
+def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     if jax.process_count() == 1:
         return network.predict_on_batch(inputs)
-    # A computation with the variables themselves would have to be run by all processes.
+    # All processes would have to run a computation on the global arrays of the variables.
     function = _on_this_process.get(network)
     if function is None:
-        reference = weakref.ref(network)
-        function = jax.jit(lambda *a: reference().stateless_call(*a, training=False)[0])
+        network_of = cast(Callable[[], keras.Model], weakref.ref(network))
+        function = jax.jit(lambda *a: network_of().stateless_call(*a, training=False)[0])
         _on_this_process[network] = function
     variables = network.trainable_variables, network.non_trainable_variables
     values = ([v.value.addressable_data(0) for v in group] for group in variables)
@@ -95,7 +99,7 @@ def alone() -> Iterator[None]:
     if current is None or jax.process_count() == 1:
         yield
         return
-    # Keras makes variables while it saves, for which all processes would have to meet.
+    # Keras creates variables while it saves, which is a collective under a distribution.
     keras.distribution.set_distribution(None)
     try:
         yield
@@ -109,7 +113,7 @@ _VARIABLE = "KERAS_DISTRIBUTION_"
 def find_cluster() -> Cluster | None:
     names = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
     given = {name: os.environ.get(_VARIABLE + name, "") for name in names}
-    if not any(given.values()):
+    if not any(given.values()) or given["NUM_PROCESSES"] == "1":
         return None
     for name in names:
         if not given[name]:
@@ -143,7 +147,9 @@ def split_cpu(count: int) -> None:
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
-        raise InputError(f"the CPU cannot be split into {count} once JAX runs.") from None
+        raise InputError(
+            f"the CPU cannot be split into {count} devices after JAX has started."
+        ) from None
 
 
 def count_devices() -> tuple[int, str]:
@@ -151,37 +157,63 @@ def count_devices() -> tuple[int, str]:
     return len(devices), devices[0].platform.upper()
 
 
-def meeting_port(cluster: Cluster) -> int:
-    return split_address(cluster.addresses[0])[1]
+_HEARTBEAT = 30
+"""Seconds without a heartbeat after which JAX's coordination service ends the whole job."""
 
 
-def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
-    return split_address(cluster.addresses[0])
+class _JaxProcessGroup(ProcessGroup):
+    def __init__(self, cluster: Cluster):
+        self.process, self.processes = cluster.process, cluster.processes
+
+    def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        return np.asarray(multihost_utils.process_allgather(array))
+
+    def is_loss(self, error: BaseException) -> bool:
+        text = str(error)
+        return "Gloo" in text or "NCCL" in text or text.startswith(("UNAVAILABLE", "ABORTED"))
+
+    def close(self) -> None:
+        self.barrier()
+        jax.distributed.shutdown()
 
 
-def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
-    if strategy == "multiworker":
-        keras.distribution.initialize()
+def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
+    # `keras.distribution.initialize` calls the same function, but cannot set the timeouts.
+    with rendezvous(cluster, seconds, RuntimeError, ValueError):
+        jax.distributed.initialize(
+            cluster.addresses[0],
+            cluster.processes,
+            cluster.process,
+            cluster_detection_method="deactivate",
+            # JAX aborts the process after this time, so `rendezvous` must come first.
+            initialization_timeout=int(seconds) + 60,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+        )
+        group = _JaxProcessGroup(cluster)
+        group.barrier()
+    return group
+
+
+def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution:
     return _Devices()
 
 
 class _Devices(Distribution):
-    def __init__(self):
+    def __init__(self) -> None:
         self.data_parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         self.replicas = self.data_parallel.device_mesh.devices.size
         self.processes, self.process = jax.process_count(), jax.process_index()
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        # For good: `fit` and everything else needs it as well.
+        # Never unset here: `fit` needs the distribution as well.
         keras.distribution.set_distribution(self.data_parallel)
         yield
 
-    def feed(self, batches, start: int, workers: int, group: int):
-        # The batch is one array in its own order, of which each device has a block.
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
+        # One program sees the global batch in its own order, so no groups are formed.
         rows = None if self.processes == 1 else self._own_rows(batches.batch_size, 1)
         return batches.stream(start=start, workers=workers, rows=rows)
 
     def close(self) -> None:
-        # What follows is this process's alone.
         keras.distribution.set_distribution(None)

@@ -1,17 +1,21 @@
-"""TensorFlow's replicas: tf.distribute on one machine and on several."""
+"""Several devices and processes under TensorFlow: tf.distribute."""
 
 import contextlib
 import json
 import os
 import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from uotm_keras.backend import keras_hooks
-from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address
+from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 REPLICAS_ARE_APART = True
 HOW_TO_START_SEVERAL = "set TF_CONFIG in each process"
@@ -23,11 +27,11 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def replicas_of(model) -> int:
+def replicas_of(model: keras.Model) -> int:
     return model.distribute_strategy.num_replicas_in_sync
 
 
-def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+def scope_of(model: keras.Model, *optimizers: Any) -> contextlib.AbstractContextManager:
     strategy = model.distribute_strategy
     for optimizer in optimizers:
         if isinstance(optimizer, keras.optimizers.Optimizer):
@@ -40,19 +44,21 @@ def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
     return strategy.scope()
 
 
-def replica():
+def replica() -> Tensor:
     return _replica_context().replica_id_in_sync_group
 
 
-def _replica_context():
+def _replica_context() -> tf.distribute.ReplicaContext:
     context = tf.distribute.get_replica_context()
     if context is None:
-        raise InputError("under a tf.distribute strategy, call updates by fit or strategy.run.")
+        raise InputError(
+            "under a tf.distribute strategy, call updates through fit or strategy.run."
+        )
     return context
 
 
-def gather(x):
-    # What `fit` hands in has no device yet, without which several hosts cannot gather it.
+def gather(x: Tensor) -> Tensor:
+    # Inputs of `fit` have no device yet, and several hosts cannot gather such a tensor.
     gathered = _replica_context().all_gather(tf.identity(x), axis=0)
     rows = x.shape[0]
     gathered.set_shape((None if rows is None else rows * replicas(), *x.shape[1:]))
@@ -63,25 +69,25 @@ def devices_of_a_batch() -> int:
     return 1
 
 
-def shard_rows(x, axis: int = 0):
+def shard_rows(x: Tensor, axis: int = 0) -> Tensor:
     return x
 
 
-def rows_of_all_replicas(rows):
+def rows_of_all_replicas(rows: Tensor | int) -> Tensor | int:
     count = replicas()
     if count == 1 or isinstance(rows, int):
         return rows * count
     total = _replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
-    sentence = "each replica must have as many rows of a batch: drop the last, partial batch."
+    sentence = "all replicas must have the same number of rows: drop the last, partial batch."
     with tf.control_dependencies([tf.debugging.Assert(total == rows * count, [sentence])]):
         return tf.identity(total)
 
 
-def mean_over_replicas(results, optimizer):
-    """Gradients and logs, averaged over the replicas before the optimizer sees them.
+def mean_over_replicas(results: Any, optimizer: keras.optimizers.Optimizer) -> Any:
+    """Average gradients and logs over the replicas before the optimizer sees them.
 
-    Keras sums the gradients itself, after clipping and after the check for infinities,
-    which must not differ between replicas: so it is kept from that.
+    Keras sums gradients after clipping and after the check for infinities, both of which must
+    give the same result on every replica, so its own sum is disabled.
     """
     if replicas() == 1:
         return results
@@ -95,9 +101,12 @@ def mean_over_replicas(results, optimizer):
 # --- around it ----------------------------------------------------------------------------
 
 
-def make_train_function(model, own, force: bool) -> None:
-    """Keras's own on one replica. On several it loses the logs of several hosts, and its
-    loop over `steps_per_execution` cannot hold a replica's all-reduce."""
+def make_train_function(model: keras.Model, own: Callable[[bool], None], force: bool) -> None:
+    """Build the train function: Keras's own on one replica, another one on several.
+
+    Keras's function loses the logs of several hosts, and its loop over `steps_per_execution`
+    cannot contain an all-reduce of the replicas.
+    """
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1 or model.run_eagerly:
         own(force)
@@ -107,15 +116,15 @@ def make_train_function(model, own, force: bool) -> None:
     train_step = keras_hooks.convert_optional_inputs(model, model.train_step)
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def step(data):
+    def step(data: Any) -> dict[str, Tensor]:
         logs = strategy.run(train_step, args=(data,))
-        # They are the same on all replicas.
+        # Logs are the same on all replicas.
         return {name: strategy.experimental_local_results(v)[0] for name, v in logs.items()}
 
-    def train_function(iterator):
+    def train_function(iterator: Iterator) -> dict[str, Tensor]:
         logs = None
         for _ in range(model.steps_per_execution):
-            # Not inside the graph, where a step would be counted after the end of the data.
+            # Outside the graph, which would count a step after the end of the data.
             batch = next(iterator, None)
             if batch is None:
                 break
@@ -127,17 +136,17 @@ def make_train_function(model, own, force: bool) -> None:
     model.train_function = train_function
 
 
-_on_one_replica = weakref.WeakKeyDictionary()
+_on_one_replica: weakref.WeakKeyDictionary[keras.Model, Callable] = weakref.WeakKeyDictionary()
 
 
-def predict(network: keras.Model, inputs):
+def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     if network.distribute_strategy.num_replicas_in_sync == 1:
         return network.predict_on_batch(inputs)
-    # Keras would run it on each replica, and on all hosts at once.
+    # Keras would run the network on each replica and on all hosts at once.
     function = _on_one_replica.get(network)
     if function is None:
-        reference = weakref.ref(network)
-        function = tf.function(lambda x: reference()(x, training=False), reduce_retracing=True)
+        network_of = cast(Callable[[], keras.Model], weakref.ref(network))
+        function = tf.function(lambda x: network_of()(x, training=False), reduce_retracing=True)
         _on_one_replica[network] = function
     return function(tf.nest.map_structure(tf.convert_to_tensor, inputs)).numpy()
 
@@ -154,6 +163,8 @@ def find_cluster() -> Cluster | None:
         return None
     try:
         record = json.loads(text)
+        if record == {} or not record.get("cluster"):
+            return None  # TensorFlow reads this as one process, too
         jobs, task = record["cluster"], record["task"]
         kind, index = task["type"], int(task["index"])
         addresses = [address for job in ("chief", "worker") for address in jobs.get(job, [])]
@@ -198,43 +209,79 @@ def _devices() -> list[str]:
         devices = tf.config.list_physical_devices(kind)
         if devices:
             break
-    # Without setting up TensorFlow, which must not be before several processes have met.
+    # Logical devices cannot be listed before the process group forms: that starts TensorFlow.
     count = sum(
         len(tf.config.get_logical_device_configuration(device) or [None]) for device in devices
     )
     return [f"{kind}:{i}" for i in range(count)]
 
 
-def meeting_port(cluster: Cluster) -> int:
-    return split_address(cluster.addresses[0])[1]
+_LOSSES = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+)
+"""Errors by which collectives report that a worker is gone."""
 
 
-def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
-    return split_address(cluster.addresses[0])
+class _TensorFlowProcessGroup(ProcessGroup):
+    def __init__(self, cluster: Cluster):
+        self.process, self.processes = cluster.process, cluster.processes
+        self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def gather_rows(row: tf.Tensor) -> tf.Tensor:
+            rows = self.strategy.run(lambda x: gather(tf.identity(x)), args=(row,))
+            return self.strategy.experimental_local_results(rows)[0]
+
+        self._gather_rows = gather_rows
+
+    def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        # As floats, which both gRPC and NCCL can gather; the integers are below 2**24.
+        rows = self._gather_rows(tf.constant(array[None], tf.float32)).numpy()
+        replicas_per_process = len(rows) // self.processes
+        return rows[::replicas_per_process].astype(np.int32)
+
+    def is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, _LOSSES)
+
+    def close(self) -> None:
+        self.barrier()
 
 
-def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
-    if strategy == "multiworker":
-        return _Replicas(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
+    with rendezvous(cluster, seconds, tf.errors.OpError, RuntimeError):
+        group = _TensorFlowProcessGroup(cluster)
+        group.barrier()
+    return group
+
+
+def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution:
+    if isinstance(group, _TensorFlowProcessGroup):
+        return _Replicas(group.strategy, group)
     return _Replicas(tf.distribute.MirroredStrategy(_devices()), None)
 
 
 class _Replicas(Distribution):
-    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None):
+    def __init__(self, strategy: tf.distribute.Strategy, group: ProcessGroup | None):
         self.strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
-        if cluster is not None:
-            self.processes, self.process = cluster.processes, cluster.process
+        if group is not None:
+            self.processes, self.process = group.processes, group.process
 
-    def scope(self):
-        return self.strategy.scope()
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        with self.strategy.scope():
+            yield
 
-    def feed(self, batches, start: int, workers: int, group: int):
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
         rows = self._own_rows(batches.batch_size, group)
         stream = batches.stream(start=start, workers=workers, rows=rows)
         here = self.replicas // self.processes
 
-        def of_each_replica():
+        def of_each_replica() -> Iterator[tuple]:
             for batch in stream:
                 arrays = batch if isinstance(batch, tuple) else (batch,)
                 yield from zip(*(np.split(array, here) for array in arrays), strict=True)

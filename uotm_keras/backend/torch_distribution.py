@@ -1,15 +1,20 @@
-"""PyTorch's replicas: the processes of torchrun, one a device, over gloo or NCCL."""
+"""Several devices under PyTorch: the processes of torchrun, one per device."""
 
 import contextlib
 import datetime
 import os
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 import torch
 import torch.distributed as dist
 
-from uotm_keras.backend.cluster import Cluster, Distribution, check_address, split_address
+from uotm_keras.backend.cluster import Cluster, Distribution, check_address
+from uotm_keras.backend.process_group import ProcessGroup, rendezvous
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 REPLICAS_ARE_APART = True
 HOW_TO_START_SEVERAL = "start the processes by torchrun"
@@ -21,11 +26,11 @@ def replicas() -> int:
     return dist.get_world_size() if _running() else 1
 
 
-def replicas_of(model) -> int:
+def replicas_of(model: keras.Model) -> int:
     return replicas()
 
 
-def scope_of(model, *optimizers) -> contextlib.AbstractContextManager:
+def scope_of(model: keras.Model, *optimizers: Any) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
@@ -37,7 +42,7 @@ def _running() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def gather(x):
+def gather(x: Tensor) -> Tensor:
     x = x.contiguous()
     parts = [torch.empty_like(x) for _ in range(replicas())]
     dist.all_gather(parts, x)
@@ -48,7 +53,7 @@ def devices_of_a_batch() -> int:
     return 1
 
 
-def shard_rows(x, axis: int = 0):
+def shard_rows(x: Tensor, axis: int = 0) -> Tensor:
     return x
 
 
@@ -63,20 +68,22 @@ def rows_of_all_replicas(rows: int) -> int:
     if _rows_seen is None:
         every = gather(torch.tensor([rows])).tolist()
         if len(set(every)) > 1:
-            raise InputError(f"the processes have {every} rows of a batch: each must have as many.")
+            raise InputError(
+                f"the processes have {every} rows of a batch: all must have the same number."
+            )
         _rows_seen = rows
     if rows != _rows_seen:
-        # Another size here may not be another size elsewhere, and asking costs a wait.
+        # The other processes may have another size, and a check of each batch costs time.
         raise InputError(
             f"a batch of {rows} rows after batches of {_rows_seen}: with several processes all "
-            "must be of one size, so drop the last, partial batch."
+            "must have the same size, so drop the last, partial batch."
         )
     return rows * count
 
 
 @torch.no_grad()
 def average_over_replicas(gradients: list, logs: dict) -> dict:
-    """Averages gradients in place and logs anew over the replicas, in one message."""
+    """Average gradients (in place) and logs (returned) over the replicas, in one all-reduce."""
     count = replicas()
     if count == 1:
         return logs
@@ -85,7 +92,7 @@ def average_over_replicas(gradients: list, logs: dict) -> dict:
     dist.all_reduce(flat)
     flat /= count
     *parts, scalars = flat.split([*(g.numel() for g in gradients), len(logs)])
-    # Into the old tensors, which lie in memory as their variables do.
+    # Into the old tensors, whose memory layout is that of their variables.
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
     return dict(zip(logs, scalars.unbind(), strict=True))
@@ -94,16 +101,16 @@ def average_over_replicas(gradients: list, logs: dict) -> dict:
 # --- around it ----------------------------------------------------------------------------
 
 
-def make_train_function(model, own, force: bool) -> None:
+def make_train_function(model: keras.Model, own: Callable[[bool], None], force: bool) -> None:
     if model.steps_per_execution > 1:
         raise InputError(
             f"steps_per_execution={model.steps_per_execution} is not possible on the torch "
-            "backend: accepted is 1."
+            "backend: use 1."
         )
     own(force)
 
 
-def predict(network: keras.Model, inputs):
+def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     return network.predict_on_batch(inputs)
 
 
@@ -111,7 +118,7 @@ alone = contextlib.nullcontext
 
 
 def find_cluster() -> Cluster | None:
-    if "WORLD_SIZE" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") in ("", "1"):
         return None
     for name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"):
         value = os.environ.get(name, "")
@@ -132,8 +139,8 @@ def find_cluster() -> Cluster | None:
 
 def split_cpu(count: int) -> None:
     raise InputError(
-        f"virtual_devices={count} is not possible on the torch backend, which has a process for "
-        "each device: start them by torchrun --nproc_per_node=2."
+        f"virtual_devices={count} is not possible on the torch backend, which uses one process per "
+        "device: start them with torchrun --nproc_per_node=2."
     )
 
 
@@ -141,82 +148,65 @@ def count_devices() -> tuple[int, str]:
     return 1, "GPU" if torch.cuda.is_available() else "CPU"
 
 
-_store = None
+_DAY = datetime.timedelta(days=1)
+"""How long processes may wait for the first one, which scores and writes alone."""
 
 
-def meeting_port(cluster: Cluster) -> int:
-    return 0  # torchrun's own is taken
+class _TorchProcessGroup(ProcessGroup):
+    def __init__(self, cluster: Cluster):
+        self.process, self.processes = cluster.process, cluster.processes
+        self._gloo = dist.new_group(backend="gloo", timeout=_DAY)
 
+    def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        rows = [
+            torch.empty(array.size, dtype=torch.int32, device="cpu") for _ in range(self.processes)
+        ]
+        dist.all_gather(rows, torch.from_numpy(array), group=self._gloo)
+        return torch.stack(rows).numpy()
 
-def meeting_point(cluster: Cluster, seconds: float, port: int) -> tuple[str, int]:
-    host, _ = split_address(cluster.addresses[0])
-    try:
-        store = _open_store(cluster, seconds)
-        if cluster.process == 0:
-            store.set("uotm_keras_port", str(port))
-        else:
-            store.wait(["uotm_keras_port"], datetime.timedelta(seconds=seconds))
-            port = int(store.get("uotm_keras_port"))
-    except dist.DistError:
-        raise InputError(
-            f"{cluster.name(0)} of {cluster.processes} cannot be reached within {seconds:g} "
-            "seconds: start all processes, or give a longer --worker_timeout."
-        ) from None
-    return host, port
-
-
-def _open_store(cluster: Cluster, seconds: float = 300.0):
-    global _store
-    if _store is None:
-        host, port = split_address(cluster.addresses[0])
-        agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        _store = dist.TCPStore(
-            host, port, cluster.processes,
-            is_master=cluster.process == 0 and not agents,
-            timeout=datetime.timedelta(seconds=seconds),
-            wait_for_workers=False,
-        )  # fmt: skip
-        if agents:  # which outlives these processes, if torchrun starts them again
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            _store = dist.PrefixStore(f"uotm_keras/attempt_{attempt}", _store)
-    return _store
-
-
-def open_distribution(strategy: str, cluster: Cluster | None) -> Distribution:
-    if strategy != "multiworker":
-        raise InputError(
-            f"--strategy={strategy} is not possible on the torch backend, which has a process "
-            "for each device: start them by torchrun --nproc_per_node=2 train.py."
+    def is_loss(self, error: BaseException) -> bool:
+        text = str(error)
+        return isinstance(error, dist.DistError) or (
+            isinstance(error, RuntimeError) and ("gloo" in text or "NCCL" in text)
         )
+
+    def close(self) -> None:
+        self.barrier()
+        dist.destroy_process_group()
+
+
+def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
     kind = "gloo"
     if torch.cuda.is_available():
         device = int(os.environ.get("LOCAL_RANK", "0"))
         if device >= torch.cuda.device_count():
             raise InputError(
-                f"environment variable LOCAL_RANK={device}, but there are "
-                f"{torch.cuda.device_count()} GPUs here: start as many processes as GPUs."
+                f"environment variable LOCAL_RANK={device}, but this machine has "
+                f"{torch.cuda.device_count()} GPUs: start at most one process per GPU."
             )
         torch.cuda.set_device(device)
         kind = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(
-        kind,
-        store=dist.PrefixStore("group", _open_store(cluster)),
-        rank=cluster.process,
-        world_size=cluster.processes,
-        # The first process may score or write for long while the others wait.
-        timeout=datetime.timedelta(days=1),
-    )
-    return _Processes(cluster)
+    with rendezvous(cluster, seconds, dist.DistError, RuntimeError, ValueError):
+        dist.init_process_group(kind)
+        group = _TorchProcessGroup(cluster)
+        group.barrier()
+    return group
+
+
+def open_distribution(strategy: str, group: ProcessGroup | None) -> Distribution:
+    if group is None or group.processes == 1:
+        raise InputError(
+            f"--strategy={strategy} is not possible on the torch backend, which uses one process "
+            "per device: start them with torchrun --nproc_per_node=2 train.py."
+        )
+    return _Processes(group)
 
 
 class _Processes(Distribution):
-    def __init__(self, cluster: Cluster):
-        self.replicas = self.processes = cluster.processes
-        self.process = cluster.process
+    def __init__(self, group: ProcessGroup):
+        self.replicas = self.processes = group.processes
+        self.process = group.process
 
-    def feed(self, batches, start: int, workers: int, group: int):
+    def feed(self, batches: Any, start: int, workers: int, group: int) -> Any:
         rows = self._own_rows(batches.batch_size, group)
         return batches.stream(start=start, workers=workers, rows=rows)
-
-    def close(self) -> None:
-        dist.destroy_process_group()

@@ -1,15 +1,16 @@
-"""From flags and the environment to how training is spread over devices and processes."""
+"""Choose the devices and processes that train together, from the flags and the environment."""
 
 from uotm_keras.backend.cluster import Cluster, Distribution
+from uotm_keras.backend.process_group import ProcessGroup
 from uotm_keras.config.groups import DeviceConfig
 from uotm_keras.utils.errors import InputError
 
 
 def find_cluster(devices: DeviceConfig) -> Cluster | None:
-    """The processes of this job, where there are several.
+    """Return the processes of this job, or None if there is only one.
 
     Raises:
-        InputError: the environment is malformed, or says otherwise than --strategy.
+        InputError: If the environment is malformed or contradicts --strategy.
     """
     from uotm_keras.backend import distribution
 
@@ -17,8 +18,6 @@ def find_cluster(devices: DeviceConfig) -> Cluster | None:
     if devices.virtual_devices > 1:
         distribution.split_cpu(devices.virtual_devices)
     cluster = distribution.find_cluster()
-    if cluster is not None and cluster.processes == 1:
-        cluster = None
     if cluster is not None and strategy in ("none", "mirrored"):
         raise InputError(
             f"flag --strategy={strategy}, but the environment names {cluster.processes} "
@@ -32,16 +31,26 @@ def find_cluster(devices: DeviceConfig) -> Cluster | None:
     return cluster
 
 
-def open_distribution(devices: DeviceConfig, cluster: Cluster | None) -> Distribution:
-    """Prepares the devices; before a model is made, and after all processes have met.
+def open_process_group(cluster: Cluster | None, seconds: float) -> ProcessGroup:
+    """Form the process group; a process that is missing after `seconds` ends this one."""
+    from uotm_keras import backend
+
+    if cluster is None:
+        return ProcessGroup()
+    backend.prepare_command()  # before the engine starts
+    return backend.distribution.open_process_group(cluster, seconds)
+
+
+def open_distribution(devices: DeviceConfig, group: ProcessGroup) -> Distribution:
+    """Prepare the devices, before a model is built.
 
     Raises:
-        InputError: --strategy is not possible here.
+        InputError: If --strategy is not possible on these devices.
     """
     from uotm_keras.backend import distribution
 
-    if cluster is not None:
-        return distribution.open_distribution("multiworker", cluster)
+    if group.processes > 1:
+        return distribution.open_distribution("multiworker", group)
     strategy = devices.strategy
     if strategy == "none":
         return Distribution()

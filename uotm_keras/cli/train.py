@@ -11,11 +11,12 @@ from uotm_keras.config.command_line import INTERRUPTED, report_error
 from uotm_keras.utils.errors import InputError
 
 if TYPE_CHECKING:
+    from uotm_keras.backend.process_group import ProcessGroup
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.data import TrainingData
     from uotm_keras.training.run_directory import RunDirectory
 
-DIVERGED = 3
+DIVERGED, PROCESS_LOST = 3, 4
 _RESUMES = "the same command resumes from the latest checkpoint."
 _OWN = ("run_dir", "data_dir", "num_workers", "worker_timeout")
 """Flags that may differ between the processes of a job."""
@@ -52,30 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: TrainConfig) -> int:
     # Imported here, so that mistakes in flags are reported before Keras starts.
-    from uotm_keras.backend.meeting import Processes, meet
-    from uotm_keras.cli.distribute import find_cluster
+    from uotm_keras.backend.process_group import ProcessLost
+    from uotm_keras.cli.distribute import find_cluster, open_process_group
     from uotm_keras.exporting import require_packages
 
     if config.run.export != "none":
         require_packages(config.run.export)  # before hours of training
     cluster = find_cluster(config.devices)
     if cluster is None:
-        return _train_together(config, None, Processes())
+        return _train_together(config, open_process_group(None, 0))
     try:
-        with meet(cluster, config.devices.worker_timeout) as group:
-            code = _train_together(config, cluster, group)
-            if code != DIVERGED:  # which the first process alone finds out: that ends the others
-                group.finish()
-                return code
+        with open_process_group(cluster, config.devices.worker_timeout) as group:
+            return _train_together(config, group)
     except (InputError, KeyboardInterrupt) as error:
         code = report_error(error, _RESUMES)
-    # The others end too, for whom JAX would wait at a usual exit, and abort.
+    except ProcessLost as error:
+        print(
+            f"error: {error}; the same commands resume from the last checkpoint.", file=sys.stderr
+        )
+        code = PROCESS_LOST
+    # A normal exit would wait for the other processes inside the engine.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _train_together(config: TrainConfig, cluster: Any, group: Any) -> int:
+def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     from uotm_keras import backend
     from uotm_keras.cli.distribute import open_distribution
     from uotm_keras.models.build import build_model
@@ -86,9 +89,13 @@ def _train_together(config: TrainConfig, cluster: Any, group: Any) -> int:
     writes = group.process == 0
     directory = RunDirectory(config.run.run_dir)
     checkpoints = Checkpoints(directory.checkpoints)
-    start, exists = _find_start(config, directory, checkpoints) if writes else (0, False)
     _require_same_flags(config, group)
-    start = group.exchange(start)[0]
+    start, exists = 0, False
+    with group.shared_errors(InputError):
+        if writes:
+            exists = directory.check(config, backend.NAME)
+            start = (checkpoints.newest(_say) if exists else None) or 0
+    start = group.all_gather(start)[0]
     if start >= config.run.max_steps:
         if writes:
             _say(
@@ -104,28 +111,19 @@ def _train_together(config: TrainConfig, cluster: Any, group: Any) -> int:
         )
 
     backend.prepare_command()
-    distribution = open_distribution(config.devices, cluster)
+    distribution = open_distribution(config.devices, group)
     # A new run writes nothing, not even an index, before all its flags are known to be right.
-    opened = open_data(config, directory.path / "index.json" if exists else None)
+    with group.shared_errors(InputError):
+        opened = open_data(config, directory.path / "index.json" if exists else None)
     with distribution.scope():
         model = build_model(config, opened.target.shape, opened.batches.steps_per_epoch)
     model.check_batch(config.data.batch_size, distribution.replicas)
     return _fit(config, directory, checkpoints, start, opened, model, distribution, group)
 
 
-def _find_start(
-    config: TrainConfig, directory: "RunDirectory", checkpoints: "Checkpoints"
-) -> tuple[int, bool]:
-    """The step from which the run resumes, and whether there is a run at all."""
-    import keras
-
-    exists = directory.check(config, keras.backend.backend())
-    return (checkpoints.newest(_say) if exists else None) or 0, exists
-
-
-def _require_same_flags(config: TrainConfig, group: Any) -> None:
+def _require_same_flags(config: TrainConfig, group: "ProcessGroup") -> None:
     """Raise `InputError` in all processes unless each has the flags of the first."""
-    every = group.exchange({k: v for k, v in to_flags(config).items() if k not in _OWN})
+    every = group.all_gather({k: v for k, v in to_flags(config).items() if k not in _OWN})
     for process, others in enumerate(every):
         for name in sorted(others):
             if others[name] != every[0].get(name):
@@ -143,11 +141,9 @@ def _fit(
     opened: "TrainingData",
     model: Any,
     distribution: Any,
-    group: Any,
+    group: "ProcessGroup",
 ) -> int:
     """Train from step `start` to the end, with everything that is written on the way."""
-    import keras
-
     from uotm_keras import backend
     from uotm_keras.cli.report import page_writer
     from uotm_keras.cli.scores import score_generator
@@ -156,19 +152,22 @@ def _fit(
 
     run, writes = config.run, group.process == 0
     said = opened.target.report()
-    scored = writes and config.scores.eval_every
-    scores = score_generator(config, opened, directory) if scored else None
-    with directory.lock() if writes else contextlib.nullcontext():
-        save_samples: Any = None
-        save_page = None
-        if writes:
-            device = f"{backend.describe_device()} {distribution.describe()}".strip()
-            directory.write_config(config, keras.backend.backend(), device, opened.target.shape)
-            save_samples = sample_saver(config, opened, directory)
-            save_page = page_writer(config, opened, directory)
+    scores: Any = None
+    save_samples: Any = None
+    save_page: Any = None
+    with contextlib.ExitStack() as stack:
+        with group.shared_errors(InputError):
+            if writes:
+                if config.scores.eval_every:
+                    scores = score_generator(config, opened, directory)
+                stack.enter_context(directory.lock())
+                device = f"{backend.describe_device()} {distribution.describe()}".strip()
+                directory.write_config(config, backend.NAME, device, opened.target.shape)
+                save_samples = sample_saver(config, opened, directory)
+                save_page = page_writer(config, opened, directory)
         if start:
             checkpoints.load(model, start)
-        group.exchange()
+        group.barrier()
         if writes:
             if start:
                 checkpoints.put_aside_newer(start)
@@ -232,8 +231,6 @@ def _introduction(
     scores: Any,
     distribution: Any,
 ) -> str:
-    import keras
-
     from uotm_keras import backend
 
     sizes = [f"{network.count_params():,}" for network in (model.generator, model.potential)]
@@ -241,7 +238,7 @@ def _introduction(
     lines = [
         f"UOTM on {config.data.dataset}: {len(opened.target)} examples of shape "
         f"{opened.target.shape}, {opened.batches.steps_per_epoch} steps per epoch.",
-        f"Generator {sizes[0]} parameters, potential {sizes[1]}; {keras.backend.backend()} on "
+        f"Generator {sizes[0]} parameters, potential {sizes[1]}; {backend.NAME} on "
         f"{backend.describe_device()}; {beginning} of {config.run.max_steps}.",
     ]
     if distribution.describe():

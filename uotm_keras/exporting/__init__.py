@@ -129,7 +129,7 @@ def export(
     description = {
         "library": f"uotm_keras {__version__}",
         "format": format,
-        "backend": keras.backend.backend(),
+        "backend": backend.NAME,
         "training_step": int(keras.ops.convert_to_numpy(model.step)),
         "weights": f"average, decay {model.ema_decay}",
         "source_shape": list(model.source_shape),

@@ -13,13 +13,14 @@ import numpy as np
 import psutil
 
 from uotm_keras import backend
-from uotm_keras.backend.meeting import Processes
+from uotm_keras.backend.process_group import ProcessGroup
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.training.checkpoints import Checkpoints, NotFinite, require_finite
 from uotm_keras.training.display import Display
 from uotm_keras.training.metrics_log import MetricsLog
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
+from uotm_keras.utils.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Intervals:
     score: int = 0
 
 
-_ASK_EVERY = 10
-"""Calls of `fit` between two times that several processes ask each other whether to stop."""
+_CALLS_PER_STOP_CHECK = 10
+"""Training calls between two checks of a process group for a signal in any of its processes."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -59,7 +60,7 @@ def train(
     save_samples: Callable[[UOTM, int], None],
     scores: ScoreGenerator | None = None,
     save_page: Callable[[UOTM, int], None] | None = None,
-    group: Processes | None = None,
+    group: ProcessGroup | None = None,
 ) -> int:
     """Trains from step `start` to `intervals.max_steps`.
 
@@ -75,7 +76,8 @@ def train(
         save_samples: writes the picture of (model, step).
         scores: scores the model, where `intervals` say when.
         save_page: writes the page of (model, step), after each checkpoint and its picture.
-        group: the processes that train together, of which the first alone writes.
+        group: The process group (`ProcessGroup`), of which only the first process writes.
+            Defaults to a single process.
 
     Returns:
         The step reached: less than `max_steps` if a signal (Ctrl-C, SIGTERM) stopped the
@@ -85,17 +87,18 @@ def train(
         NonFiniteLoss: a loss or a weight became NaN or infinite.
         InputError: something cannot be written.
     """
-    group = Processes() if group is None else group
+    group = ProcessGroup() if group is None else group
     with contextlib.ExitStack() as stack:
         output = None
-        if group.process == 0:
-            log = MetricsLog(directory.metrics, directory.tensorboard, start)
-            output = _Output(
-                stack.enter_context(contextlib.closing(log)),
-                Checkpoints(directory.checkpoints),
-                stack.enter_context(Display(start, intervals.max_steps)),
-                batch_size, save_samples, scores, save_page,
-            )  # fmt: skip
+        with group.shared_errors(InputError):
+            if group.process == 0:
+                log = MetricsLog(directory.metrics, directory.tensorboard, start)
+                output = _Output(
+                    stack.enter_context(contextlib.closing(log)),
+                    Checkpoints(directory.checkpoints),
+                    stack.enter_context(Display(start, intervals.max_steps)),
+                    batch_size, save_samples, scores, save_page,
+                )  # fmt: skip
         stop = stack.enter_context(_stop_signals())
         recorder = _Recorder(output, group, stop, intervals, start)
         model.fit(
@@ -126,7 +129,7 @@ class _Recorder(keras.callbacks.Callback):
     def __init__(
         self,
         output: "_Output | None",
-        group: Processes,
+        group: ProcessGroup,
         stop: threading.Event,
         intervals: Intervals,
         start: int,
@@ -164,29 +167,32 @@ class _Recorder(keras.callbacks.Callback):
                 self._output.clock.restart(self.step)
             return
         backend.sync(self.model)
-        if self._output:
-            self._output.model = self.model
-            with backend.distribution.alone():
-                means = self._output.finite_means(self.step)
-                if logged or end or scored:
-                    self._output.write_line(self.step, means, scored)
+        # The others wait here, as a training step's collectives have shorter timeouts. Assigning
+        # a variable is a collective under JAX, so it stays outside the blocks.
+        with self._group.shared_errors(InputError, NonFiniteLoss):
+            if self._output:
+                self._output.model = self.model
+                with backend.distribution.alone():
+                    means = self._output.finite_means(self.step)
+                    if logged or end or scored:
+                        self._output.write_line(self.step, means, scored)
         if logged:
             for variable in self._tracker_variables():
                 variable.assign(np.zeros(variable.shape, variable.dtype))
-        if self._output:
-            with backend.distribution.alone():
-                self._output.save(self.step, saved, sampled)
-        if sampled or saved or scored:
-            # Here, not in the next step, whose collectives do not wait for ever.
-            self._group.exchange()
+        if saved or sampled:
+            with self._group.shared_errors(InputError, NonFiniteLoss):
+                if self._output:
+                    with backend.distribution.alone():
+                        self._output.save(self.step, saved, sampled)
         self.model.stop_training = stop
 
     def _asked_to_stop(self) -> bool:
         self._calls += 1
         if self._group.processes == 1:
             return self._stop.is_set()
-        # All must stop at the same step.
-        return self._calls % _ASK_EVERY == 0 and self._group.any(self._stop.is_set())
+        # All processes must stop at the same step.
+        due = self._calls % _CALLS_PER_STOP_CHECK == 0
+        return due and self._group.any(self._stop.is_set())
 
 
 class _Output:
