@@ -186,7 +186,7 @@ def test_other_names_are_refused(tmp_path, name):
 def test_views_outside_their_storage(tmp_path, view):
     content = dumps({"x": tensor("0", "Float", *view, 12)})
     write_zip(tmp_path / "a.pth", content, {"0": FLAT.tobytes()})
-    with pytest.raises(InputError, match="not a whole PyTorch file"):
+    with pytest.raises(InputError, match="not a complete PyTorch file"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -220,7 +220,7 @@ def test_a_changed_byte_in_a_zip_is_noticed(tmp_path):
 
 def test_not_a_dictionary_and_no_file(tmp_path):
     write_zip(tmp_path / "a.pth", dumps([1, 2]), {})
-    with pytest.raises(InputError, match="holds a list"):
+    with pytest.raises(InputError, match="contains a list"):
         read_state_dict(tmp_path / "a.pth")
     with pytest.raises(InputError, match="there is no file"):
         read_state_dict(tmp_path / "b.pth")

@@ -54,7 +54,7 @@ def build_data(flags: Mapping, index_path: Path | None = None) -> Data:
     """Opens the data sets that the flags name.
 
     Args:
-        index_path: where the headers of a folder's images are kept for the next start.
+        index_path: JSON file with what an earlier start found out about a folder's files.
 
     Raises:
         InputError: a name, size or fraction does not fit.
@@ -84,6 +84,7 @@ def build_data(flags: Mapping, index_path: Path | None = None) -> Data:
             channels=channels,
             data_dir=flags["data_dir"],
             seed=flags["seed"],
+            index_path=index_path,
         )
         batches = data.PairBatches(source, target, **options)
     else:

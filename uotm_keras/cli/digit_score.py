@@ -42,8 +42,8 @@ def _score(flags: dict) -> int:
         real_against_real,
     )
     from uotm_keras.metrics.digit_quality import digit_quality
-    from uotm_keras.metrics.extractors import to_uint8
     from uotm_keras.utils.files import write_text
+    from uotm_keras.utils.pixels import to_uint8
 
     run_dir = Path(flags["run_dir"])
     run = load_run(run_dir)

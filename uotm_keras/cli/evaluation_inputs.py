@@ -11,9 +11,9 @@ from uotm_keras.cli.runs import load_run
 from uotm_keras.cli.scores import EMBEDDED
 from uotm_keras.config.flags import near_matches
 from uotm_keras.metrics.samples import open_images
-from uotm_keras.metrics.statistics import read_npz
 from uotm_keras.training.scoring import sample_batches
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.npz import array_names
 
 _DEFAULT_SAMPLES = 50_000
 _KINDS = ("tfds", "folder", "npz", "toy")
@@ -137,6 +137,8 @@ def _samples(flags: Mapping) -> Subject:
     lossy = getattr(images, "lossy", False)
     if lossy:
         notes.append("some samples are JPEG files; they are scored as they are.")
+    if isinstance(images, metrics.ImageFolder) and images.skipped_summary():
+        notes.append(images.skipped_summary())
 
     def batches() -> Iterable[np.ndarray]:
         left = count
@@ -235,4 +237,4 @@ def statistics_only(name: str) -> bool:
 
 
 def _arrays(path: Path) -> set[str]:
-    return set(read_npz(path)) if path.is_file() else set()
+    return set(array_names(path)) if path.is_file() else set()

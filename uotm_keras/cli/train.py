@@ -66,9 +66,11 @@ def _train_together(flags: dict, cluster, group) -> int:
     from uotm_keras.cli.distribute import open_distribution
     from uotm_keras.cli.report import page_writer
     from uotm_keras.cli.scores import score_generator
+    from uotm_keras.data import refuse_changed_data, save_index, skipped_csv
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
     from uotm_keras.training.run_directory import RunDirectory
+    from uotm_keras.utils.files import write_text
 
     writes = group.process == 0
     say = _say if writes else _keep_quiet
@@ -99,8 +101,12 @@ def _train_together(flags: dict, cluster, group) -> int:
     backend.prepare_command()
     distribution = open_distribution(flags, cluster)
     # A run that is not there yet gets no file before all its flags are known to be right.
-    data = build.build_data(flags, directory.path / "index.json" if exists else None)
-    told = data.target.report()
+    index = directory.path / "index.json"
+    data = build.build_data(flags, index)
+    datasets = {"dataset": data.target} | (
+        {} if data.source is None else {"source_dataset": data.source}
+    )
+    refuse_changed_data(index, datasets)
     with distribution.scope():
         model = build.build_model(flags, data.target.shape, data.batches.steps_per_epoch)
     model.check_batch(flags["batch_size"], distribution.replicas)
@@ -111,6 +117,9 @@ def _train_together(flags: dict, cluster, group) -> int:
         if writes:
             device = f"{backend.describe_device()} {distribution.describe()}".strip()
             directory.write_config(flags, keras.backend.backend(), device, data.target.shape)
+            save_index(index, datasets)
+            if skipped := skipped_csv(datasets):
+                write_text(directory.path / "skipped.csv", skipped)
             save_samples = build.sample_saver(flags, data, directory)
             save_page = page_writer(flags, data, directory)
         if start:
@@ -149,8 +158,6 @@ def _train_together(flags: dict, cluster, group) -> int:
         say(f"interrupted at step {step}, which has a checkpoint: the same command goes on.")
         return INTERRUPTED
     say(_conclusion(directory, step, scores and scores.best))
-    if writes and data.target.report() != told:  # files that failed only when decoded
-        say(data.target.report())
     if writes:
         _export(flags)
     return 0
@@ -208,7 +215,7 @@ def _introduction(flags: dict, data, model, start: int, scores, distribution) ->
             f"Scores every {flags['eval_every']} steps ({', '.join(scores.scorer.metrics)}) of "
             f"{scores.num_samples} samples of the averaged generator{kept}."
         )
-    return "\n".join([*lines, *filter(None, [data.target.report()])])
+    return "\n".join([*lines, *filter(None, [data.target.skipped_summary()])])
 
 
 def _conclusion(directory, step: int, best: dict | None) -> str:

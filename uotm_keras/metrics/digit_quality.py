@@ -12,8 +12,8 @@ import warnings
 import numpy as np
 
 from uotm_keras.metrics.digit_features import load_digit_images
-from uotm_keras.metrics.extractors import to_uint8
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.pixels import to_uint8
 
 CONFIDENT = 0.8
 """The class probability above which a sample counts as a digit."""

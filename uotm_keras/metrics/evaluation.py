@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.inception_score import inception_score
 from uotm_keras.metrics.kernel import kernel_distance
 from uotm_keras.metrics.precision_recall import precision_recall
@@ -14,6 +15,7 @@ from uotm_keras.metrics.references import Reference, open_reference
 from uotm_keras.metrics.samples import jpeg_round_trip
 from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance, warn_if_few
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.pixels import to_uint8
 from uotm_keras.version import __version__
 
 METRICS = ("fid", "kid", "is", "pr", "dc")

@@ -12,7 +12,8 @@ from uotm_keras.metrics.evaluation import (
     check_enough,
     evaluate_images,
 )
-from uotm_keras.metrics.extractors import Extractor, as_extractor
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.references import Reference, open_reference
 from uotm_keras.utils.errors import InputError, unknown_name
 from uotm_keras.version import __version__

@@ -2,14 +2,13 @@
 
 import os
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
-from uotm_keras.utils.pickles import DAMAGE
+from uotm_keras.utils.npz import read_arrays
 
 
 def check_features(features: np.ndarray, what: str = "features") -> np.ndarray:
@@ -147,7 +146,7 @@ class FeatureStatistics:
             InputError: no such file, a damaged one, or one without `mu`, `sigma`, `count`.
         """
         path = Path(path)
-        arrays = read_npz(path)
+        arrays = read_arrays(path)
         missing = {"mu", "sigma", "count"} - set(arrays)
         if missing:
             raise InputError(f"{path} lacks {', '.join(sorted(missing))}.")
@@ -157,21 +156,6 @@ class FeatureStatistics:
         statistics._mean = mean
         statistics._scatter = covariance * (statistics._merged - 1)
         return statistics
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz`, none of them pickled."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}.")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not a zip archive")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, *DAMAGE) as error:
-        raise InputError(
-            f"{path} is not a whole .npz file of arrays ({str(error).rstrip('.')})."
-        ) from error
 
 
 def check_moments(mean, covariance, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -231,6 +215,22 @@ def frechet_distance(
     trace = np.trace(sigma1) + np.trace(sigma2)
     value = difference @ difference + trace - 2.0 * _trace_of_root(sigma1, sigma2)
     return max(float(value), 0.0)
+
+
+def frechet_distance_of_features(real: np.ndarray, fake: np.ndarray) -> float:
+    """Return the Fréchet distance between Gaussians fitted to features (n, d) and (m, d).
+
+    Raises:
+        InputError: fewer than two samples, different dimensions, or NaN.
+    """
+    moments = []
+    for what, features in (("real features", real), ("fake features", fake)):
+        features = check_features(features, what)
+        statistics = FeatureStatistics(features.shape[1])
+        statistics.update(features)
+        warn_if_few(statistics.count, statistics.dim, what)
+        moments += [statistics.mean, statistics.covariance]
+    return frechet_distance(*moments)
 
 
 def _trace_of_root(sigma1: np.ndarray, sigma2: np.ndarray) -> float:

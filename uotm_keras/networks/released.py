@@ -20,6 +20,8 @@ from uotm_keras.networks.layers import (
 )
 from uotm_keras.networks.ncsnpp import NCSNpp
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.npz import read_arrays
+from uotm_keras.utils.pth import read_state_dict
 
 _TO_OURS = {"conv": (2, 3, 1, 0), "dense": (1, 0), "same": None}
 _TO_RELEASED = {"conv": (3, 2, 0, 1), "dense": (1, 0), "same": None}
@@ -200,10 +202,8 @@ def _read(state_dict) -> dict[str, np.ndarray]:
     if isinstance(state_dict, (str, os.PathLike)):
         path = os.fspath(state_dict)
         if path.endswith(".npz"):
-            state_dict = _read_npz(path)
+            state_dict = read_arrays(path)
         else:
-            from uotm_keras.utils.pth import read_state_dict
-
             state_dict = read_state_dict(path)
     arrays = {}
     for name, value in state_dict.items():
@@ -215,11 +215,3 @@ def _read(state_dict) -> dict[str, np.ndarray]:
         value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         arrays[name.removeprefix("module.")] = value
     return arrays
-
-
-def _read_npz(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as an .npz of arrays: {error}.") from error
