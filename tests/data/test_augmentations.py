@@ -84,7 +84,7 @@ def test_layers_that_cannot_be(fake_keras_cv):
         KerasCVAugmentation("RandomFak")
     with pytest.raises(InputError, match="factor is above 1"):
         KerasCVAugmentation("RandomFake", factor=2)
-    with pytest.raises(InputError, match="refused"):
+    with pytest.raises(InputError, match="rejected"):
         KerasCVAugmentation("RandomFake")
 
 

@@ -67,7 +67,9 @@ def test_an_altered_download_is_refused_and_not_kept(published, empty_cache, sma
 
 def test_offline_says_what_to_put_where(published, empty_cache, monkeypatch):
     published.unlink()
-    with pytest.raises(InputError, match=r"download file://.* and save it as .*inception/weights-.{8}\.pth"):
+    with pytest.raises(
+        InputError, match=r"download file://.* and save it as .*inception/weights-.{8}\.pth"
+    ):
         load_inception_weights("fid")
 
     def no_network(*arguments, **options):

@@ -180,11 +180,11 @@ class Batches(_BatchStream):
         """
         if self.augmentations and rows is not None:
             return self.part(k)[rows]
-        rows = slice(None) if rows is None else rows
-        examples = self.dataset.take(self.indices(k)[rows])
+        chosen = slice(None) if rows is None else rows
+        examples = self.dataset.take(self.indices(k)[chosen])
         if self.flip:
             mirrored = self._rng(_FLIP, k).random(self.batch_size) < 0.5
-            examples = flip_horizontally(examples, mirrored[rows])
+            examples = flip_horizontally(examples, mirrored[chosen])
         if self.augmentations:
             rng = self._rng(_AUGMENT, k)
             for augmentation in self.augmentations:

@@ -154,7 +154,7 @@ def content_key(*parts: np.ndarray | str) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
         else:
             digest.update(f"{len(part)}:{part}".encode())
     return digest.hexdigest()[:32]

@@ -172,7 +172,7 @@ def _inspect(
 
 
 def _common_size(name: str, usable: Mapping[str, FileRecord]) -> tuple[int, int]:
-    sizes = {}
+    sizes: dict[tuple[int, int], str] = {}
     for relative, record in usable.items():
         sizes.setdefault((record.height, record.width), relative)
     if len(sizes) > 1:

@@ -125,14 +125,15 @@ def inspect_file(path: str, found: os.stat_result) -> FileRecord:
         content = _read(path)
         record = record._replace(digest=hashlib.sha256(content).hexdigest()[:32])
         with _quiet_pillow(), Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+            pixels: int = picture.width * picture.height
+            most = Image.MAX_IMAGE_PIXELS
             if most is not None and pixels > most:
                 return record._replace(error=f"{pixels} pixels, more than the {most} accepted")
             gray = picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;")
             height, width, _ = fit_picture(picture, None, 3).shape
-            transparent = (
+            transparent = bool(
                 picture.has_transparency_data
-                and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
+                and np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255
             )
         return record._replace(
             width=width, height=height, channels=1 if gray else 3, transparent=transparent

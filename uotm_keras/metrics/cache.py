@@ -40,7 +40,7 @@ def array_hash(arrays: Mapping[str, np.ndarray]) -> str:
         array = np.asarray(arrays[name])
         array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
         digest.update(f"{name}{array.shape}{array.dtype.str}".encode())
-        digest.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        digest.update(array.reshape(-1).data.cast("B") if array.size else b"")
     return digest.hexdigest()
 
 

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from uotm_keras.utils.npz import read_arrays
 from uotm_keras.utils.pickles import StandIn, read_pickle
 
 
-class Statistics(NamedTuple):
+@dataclass(frozen=True)
+class Statistics:
     """What a reference file contains.
 
     Attributes:

@@ -83,7 +83,7 @@ def load_reference(path: str | os.PathLike) -> Reference:
         InputError: see `read_statistics`.
     """
     path = Path(path)
-    return Reference(description=path.name, **read_statistics(path)._asdict())
+    return Reference(description=path.name, **vars(read_statistics(path)))
 
 
 def as_reference(reference: object) -> Reference:
@@ -153,7 +153,7 @@ def _read_kept(path: Path, description: str) -> Reference | None:
     if not path.is_file():
         return None
     try:
-        return Reference(description=description, **read_statistics(path)._asdict())
+        return Reference(description=description, **vars(read_statistics(path)))
     except InputError as error:
         warnings.warn(f"a cached reference is computed again: {error}", stacklevel=3)
         return None
@@ -226,7 +226,7 @@ def open_reference(
             arrays = read_arrays(path)
             if "mu" in arrays:
                 statistics = statistics_of(arrays, path)
-                reference = Reference(description=path.name, **statistics._asdict())
+                reference = Reference(description=path.name, **vars(statistics))
             else:
                 reference = images_among(arrays, path)
     batches: Callable[[], Iterable[np.ndarray]]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def printable(text: object) -> str:
-    r"""Return text that can be written as UTF-8: undecodable bytes of file names become `\udcNN`."""
+    r"""Return text that UTF-8 can represent: undecodable bytes of file names become `\udcNN`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

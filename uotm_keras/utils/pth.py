@@ -208,7 +208,7 @@ def _read_zip(path: Path) -> Any:
         if sum(member.file_size for member in archive.infolist()) > _allowed(path):
             raise ValueError("its content is many times larger than the file")
         folder = names[0].removesuffix("data.pkl")
-        order = sys.byteorder
+        order: str = sys.byteorder
         if f"{folder}byteorder" in archive.namelist():
             order = _read_member(archive, f"{folder}byteorder", 16).decode()
         storages: dict[Any, _Storage] = {}
