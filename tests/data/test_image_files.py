@@ -237,7 +237,7 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
     real = os.scandir
 
     def scandir(path):
-        if os.path.basename(path) == "closed":
+        if os.path.basename(os.path.normpath(path)) == "closed":
             raise PermissionError(13, "Permission denied", path)
         return real(path)
 
