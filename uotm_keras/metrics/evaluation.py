@@ -153,7 +153,7 @@ def evaluate_images(
         notes.insert(0, network.note)
     if opened is not None and opened.network is None:
         notes.append(
-            f"{opened.description} does not say with which network and preprocessing it was made; "
+            f"{opened.description} does not say which network and preprocessing made it; "
             "the samples' are assumed."
         )
     result = {
