@@ -1,14 +1,14 @@
-"""How fast the input pipeline delivers, whether training waits for it, how soon a folder opens.
+"""Speed of the input pipeline, whether training waits for it, and how fast a folder opens.
 
     python benchmarks/input.py [--seconds=3] [--steps=6] [--files=100000]
 
-Prints batches and images a second for digits (batch 256), mnist5k (batch 64) and a
-temporary folder of JPEG photographs (256 × 256 pixels brought to 64, batch 64; decoded
-every time, and kept after the first time), with 0 and 2 workers. The median of the time
-between batches is over the second half of the time measured. Then --steps of the paper's
+Prints batches and images per second for digits (batch 256), mnist5k (batch 64) and a
+temporary folder of JPEG photographs (256 × 256 pixels resized to 64, batch 64; decoded
+every time, and cached after the first time), with 0 and 2 workers. The median of the time
+between batches is over the second half of the measured time. Then --steps of the paper's
 CIFAR-10 networks are trained at batch 8 on JPEG files decoded each time: the share of the
-time that is spent asking for the next batch. Last, a folder of --files small JPEG files is
-opened, first without and then with the index that train.py keeps beside the run.
+time that is spent waiting for the next batch. Last, a folder of --files small JPEG files is
+opened, first without and then with the index that train.py keeps in the run directory.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PICTURES = 512
 
 
 def write_pictures(folder: str) -> None:
-    """Smooth random pictures, which compress about as photographs do."""
+    """Write smooth random pictures, which compress about as well as photographs."""
     rng = np.random.default_rng(0)
     for i in range(PICTURES):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
@@ -36,7 +36,7 @@ def write_pictures(folder: str) -> None:
 
 
 def measure(batches: data.Batches, workers: int, seconds: float) -> tuple[float, float]:
-    """(batches a second, median milliseconds between batches) in the steady state."""
+    """Return (batches per second, median milliseconds between batches) in the steady state."""
     stream = iter(batches.stream(workers=workers))
     next(stream)
     times = [time.perf_counter()]
@@ -48,7 +48,7 @@ def measure(batches: data.Batches, workers: int, seconds: float) -> tuple[float,
 
 
 class _Timed:
-    """A stream of batches that keeps the time spent in it."""
+    """A stream of batches that records the time spent in it."""
 
     def __init__(self, stream):
         self.stream, self.seconds = iter(stream), []
@@ -64,14 +64,14 @@ class _Timed:
 
 
 def share_of_waiting(folder: str, steps: int) -> float:
-    """Of the time of all training steps but the first, what goes by waiting for batches."""
+    """Return the share of the time of all training steps but the first spent on waiting."""
     import uotm_keras as uk
 
     shape = (32, 32, 3)
     model = uk.UOTM(uk.networks.NCSNpp(shape), uk.networks.SmallPotential(shape))
     model.compile()
-    source = data.FolderDataset(folder, 32, cache_bytes=0)
-    stream = _Timed(data.Batches(source, 8).stream(workers=2))
+    dataset = data.FolderDataset(folder, 32, cache_bytes=0)
+    stream = _Timed(data.Batches(dataset, 8).stream(workers=2))
     model.train_on_batch(next(stream))
     stream.seconds.clear()
     begin = time.perf_counter()
@@ -81,7 +81,7 @@ def share_of_waiting(folder: str, steps: int) -> float:
 
 
 def open_folder(files: int) -> tuple[float, float]:
-    """Seconds to open a folder of so many JPEG files, without and with an index."""
+    """Return the seconds to open a folder of so many JPEG files, without and with an index."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Image.fromarray(np.full((32, 32, 3), 128, np.uint8))
         first = Path(folder) / "0.jpg"
@@ -90,12 +90,13 @@ def open_folder(files: int) -> tuple[float, float]:
         for i in range(1, files):
             (Path(folder) / f"{i}.jpg").write_bytes(content)
         with tempfile.TemporaryDirectory() as other:
-            times = []
+            index, times = Path(other) / "index.json", []
             for _ in range(2):
                 begin = time.perf_counter()
-                data.FolderDataset(folder, 32, index_path=Path(other) / "index.json")
+                dataset = data.FolderDataset(folder, 32, index_path=index)
                 times.append(time.perf_counter() - begin)
-    return tuple(times)
+                data.save_index(index, {"dataset": dataset})
+    return times[0], times[1]
 
 
 def main() -> None:
@@ -111,11 +112,11 @@ def main() -> None:
             ("digits 8x8", data.get("digits"), 256),
             ("mnist5k 32x32", data.get("mnist5k"), 64),
             ("JPEG 256->64, decoded each time", data.FolderDataset(folder, 64, cache_bytes=0), 64),
-            ("JPEG 256->64, kept", data.FolderDataset(folder, 64), 64),
+            ("JPEG 256->64, cached", data.FolderDataset(folder, 64), 64),
         ]
-        print(f"{'source':34}{'batch':>6}{'workers':>9}{'batches/s':>12}{'images/s':>12}{'ms':>9}")
-        for name, source, batch_size in cases:
-            batches = data.Batches(source, batch_size)
+        print(f"{'dataset':34}{'batch':>6}{'workers':>9}{'batches/s':>12}{'images/s':>12}{'ms':>9}")
+        for name, dataset, batch_size in cases:
+            batches = data.Batches(dataset, batch_size)
             for workers in (0, 2):
                 rate, median = measure(batches, workers, seconds)
                 print(

@@ -1,10 +1,10 @@
-"""Speed and memory of the metrics, beside SciPy and NumPy, in one run.
+"""Speed and memory of the metrics, compared with SciPy and NumPy in one run.
 
     KERAS_BACKEND=tensorflow python benchmarks/metrics.py
     python benchmarks/metrics.py --dim=256 --samples=2000 --neighbours=1000 --repeats=1
 
-Contenders take turns, so that a machine that slows down slows both; times are medians.
-Memory is the peak of a process of its own above what it held before the work began.
+The programs alternate, so that a machine that slows down affects all; times are medians.
+Memory is the peak of a separate process above its memory before the work.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Row = dict[str, object]
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, one call of each a round."""
+    """Return the median seconds of each, with one call of each per round."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, function in contenders.items():
@@ -38,7 +38,7 @@ def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> di
 
 
 def features(count: int, dim: int, seed: int, like: float = 1.0) -> np.ndarray:
-    """Non-negative and correlated, with a decaying spectrum, as Inception's are."""
+    """Return non-negative, correlated features with a decaying spectrum, like Inception's."""
     rng = np.random.default_rng(seed)
     scale = np.arange(1, dim + 1, dtype="float32") ** -0.5
     mixing = np.random.default_rng(0).standard_normal((dim, dim), "float32") / np.sqrt(dim)
@@ -120,7 +120,7 @@ def inception(images: int, repeats: int) -> list[Row]:
 
 
 def in_a_process(function: Callable, *arguments) -> Row:
-    """Seconds and peak memory of a call, in a fresh process."""
+    """Return the seconds and the peak memory of a call in a new process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (function, *arguments))

@@ -273,7 +273,7 @@ BAD = [
     (["--run_dir=RUN", "--reference=mnist5k:bold"], "8×8 pixels and the images of the reference"),
     (["--run_dir=RUN", "--output=/dev/null/x.json"], "--output=/dev/null/x.json"),
     (["--run_dir=RUN", "--output=RUN"], "cannot be written"),
-    (["--run_dir=RUN", "--metrics=fid"], "put it into"),
+    (["--run_dir=RUN", "--metrics=fid"], "save it as"),
     (["--run_dir=RUN", "--inception_weights=/nowhere.pth", "--num_samples=1000"], "/nowhere.pth"),
     (["--run_dir=POINTS"], "trained on points"),
     (["--samples=DIGITS"], "--reference is missing"),

@@ -7,7 +7,7 @@ from PIL import Image
 
 @pytest.fixture
 def picture_folder(tmp_path):
-    """12 usable pictures of many sizes and kinds in two levels, two broken, one tiny."""
+    """12 usable pictures of many sizes and kinds in two levels, two damaged, one tiny."""
     root = tmp_path / "pictures"
     (root / "deep" / "er").mkdir(parents=True)
     rng = np.random.default_rng(0)

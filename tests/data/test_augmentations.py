@@ -18,14 +18,14 @@ def test_functions_are_applied_in_turn_and_reproducibly():
     def halve(images, rng):
         return images / np.float32(2)
 
-    source = get("digits")
-    plain = Batches(source, 8, seed=1)[4]
-    batches = Batches(source, 8, seed=1, augmentations=(darken, halve))
+    dataset = get("digits")
+    plain = Batches(dataset, 8, seed=1)[4]
+    batches = Batches(dataset, 8, seed=1, augmentations=(darken, halve))
     np.testing.assert_array_equal(batches[4], batches[4])
     amounts = plain - 2 * batches[4]
     np.testing.assert_allclose(amounts, amounts[:, :1, :1, :1] * np.ones((1, 8, 8, 1)), atol=1e-6)
     assert np.ptp(amounts[:, 0, 0, 0]) > 0.1
-    other = plain - 2 * Batches(source, 8, seed=2, augmentations=(darken, halve))[4]
+    other = plain - 2 * Batches(dataset, 8, seed=2, augmentations=(darken, halve))[4]
     assert not np.allclose(amounts, other)
     streamed = next(iter(batches.stream(start=4, workers=2)))
     np.testing.assert_array_equal(streamed, batches[4])
@@ -68,15 +68,15 @@ def fake_keras_cv(monkeypatch):
 
 
 def test_layers_by_name(fake_keras_cv):
-    source = get("digits")
-    batches = Batches(source, 8, seed=1, augmentations=[("RandomFake", {"factor": 0.25})])
-    batch, plain = batches[3], Batches(source, 8, seed=1)[3]
+    dataset = get("digits")
+    batches = Batches(dataset, 8, seed=1, augmentations=[("RandomFake", {"factor": 0.25})])
+    batch, plain = batches[3], Batches(dataset, 8, seed=1)[3]
     assert batch.dtype == np.float32 and np.abs(batch).max() <= 1
     inside = np.abs(batch) < 1
     assert 0.2 < np.abs(batch - plain)[inside].max() <= 0.5 + 1e-5
     np.testing.assert_array_equal(batches[3], batch)
-    assert not np.array_equal(batches[4] - Batches(source, 8, seed=1)[4], batch - plain)
-    Batches(source, 8, augmentations="RandomHue")[0]  # the default strength of a known layer
+    assert not np.array_equal(batches[4] - Batches(dataset, 8, seed=1)[4], batch - plain)
+    Batches(dataset, 8, augmentations="RandomHue")[0]  # the default strength of a known layer
 
 
 def test_layers_that_cannot_be(fake_keras_cv):
@@ -84,7 +84,7 @@ def test_layers_that_cannot_be(fake_keras_cv):
         KerasCVAugmentation("RandomFak")
     with pytest.raises(InputError, match="factor is above 1"):
         KerasCVAugmentation("RandomFake", factor=2)
-    with pytest.raises(InputError, match="refused"):
+    with pytest.raises(InputError, match="rejected"):
         KerasCVAugmentation("RandomFake")
 
 
@@ -99,9 +99,9 @@ def test_without_keras_cv_the_extra_is_named(monkeypatch):
 )
 @pytest.mark.parametrize("name", ["RandomCutout", "RandomTranslation", "RandomHue", "RandomShear"])
 def test_real_layers(name):
-    source = get("digits", image_size=16, channels=3)
-    batches = Batches(source, 8, seed=1, augmentations=[name])
-    batch, plain = batches[3], Batches(source, 8, seed=1)[3]
+    dataset = get("digits", image_size=16, channels=3)
+    batches = Batches(dataset, 8, seed=1, augmentations=[name])
+    batch, plain = batches[3], Batches(dataset, 8, seed=1)[3]
     assert batch.shape == plain.shape and np.abs(batch).max() <= 1
     assert name == "RandomHue" or not np.allclose(batch, plain, atol=0.01)
     np.testing.assert_array_equal(batches[3], batch)

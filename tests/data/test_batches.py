@@ -38,12 +38,12 @@ def test_every_epoch_holds_every_example_once(count, batch_size, seed, first_epo
 
 
 def test_batch_depends_on_seed_and_number_alone():
-    source = lopsided(50)
-    forward = [Batches(source, 16, seed=5)[k] for k in range(12)]
-    batches = Batches(source, 16, seed=5)
+    dataset = lopsided(50)
+    forward = [Batches(dataset, 16, seed=5)[k] for k in range(12)]
+    batches = Batches(dataset, 16, seed=5)
     for k in (11, 3, 0, 7, 7, 10, 1):
         np.testing.assert_array_equal(batches[k], forward[k])
-    assert not np.array_equal(Batches(source, 16, seed=6)[0], forward[0])
+    assert not np.array_equal(Batches(dataset, 16, seed=6)[0], forward[0])
     assert not np.array_equal(forward[0], forward[1])
 
 
@@ -55,11 +55,11 @@ def test_iteration_begins_at_start():
 
 @pytest.mark.parametrize("workers", [None, 0, 1, 3])
 def test_stream_is_the_same_whatever_the_workers(workers):
-    source = lopsided(50)
-    batches = Batches(source, 16, seed=5, start=3)
+    dataset = lopsided(50)
+    batches = Batches(dataset, 16, seed=5, start=3)
     stream = iter(batches.stream(workers=workers))
     for k in range(3, 23):
-        np.testing.assert_array_equal(next(stream), Batches(source, 16, seed=5)[k])
+        np.testing.assert_array_equal(next(stream), Batches(dataset, 16, seed=5)[k])
     stream = iter(batches.stream(start=100, workers=workers))
     np.testing.assert_array_equal(next(stream), batches[100])
 
@@ -119,7 +119,7 @@ def test_pairs_have_independent_orders():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch_size": 51}, "batch_size=51 is above the 50"),
+        ({"batch_size": 51}, "batch_size=51 exceeds the 50"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 2.0}, "batch_size=2.0"),
         ({"batch_size": 4, "seed": -1}, "seed=-1"),

@@ -43,7 +43,7 @@ def test_features_classify():
     outputs = metrics.digit_extractor("digits")(images)
     assert outputs["features"].shape == (1797, 64) and outputs["logits"].shape == (1797, 10)
     assert (outputs["logits"].argmax(axis=1) == classes).mean() > 0.98
-    large = np.repeat(np.repeat(np.repeat(images, 4, 1), 4, 2), 3, 3)  # 32 × 32, colour
+    large = np.repeat(np.repeat(np.repeat(images, 4, 1), 4, 2), 3, 3)  # 32 × 32, color
     logits = metrics.digit_extractor("digits")(large)["logits"]
     assert (logits.argmax(axis=1) == classes).mean() > 0.97
 
@@ -69,5 +69,5 @@ def test_the_mnist_digits():
 def test_bad_input():
     with pytest.raises(InputError, match="did you mean 'digits'"):
         digit_classifier("digit")
-    with pytest.raises(InputError, match="take uint8 images"):
+    with pytest.raises(InputError, match="accept uint8 images"):
         metrics.digit_extractor("digits")(np.zeros((2, 8, 8, 1)))

@@ -35,7 +35,7 @@ def test_one_class_alone_is_seen(real):
 
 
 def test_bad_input(real):
-    with pytest.raises(uk.InputError, match="not of the size"):
+    with pytest.raises(uk.InputError, match="do not have the size"):
         digit_quality(real, "mnist5k")
     with pytest.raises(uk.InputError, match="did you mean 'digits'"):
         digit_quality(real, "digit")

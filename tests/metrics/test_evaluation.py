@@ -51,7 +51,7 @@ def test_floats_are_rounded_as_files_would(encoder, images, fakes):
     floats = fakes / 127.5 - 1 + 0.2 / 255
     of_floats = metrics.evaluate_images([floats], images, ["fid"], encoder, value_range=(-1, 1))
     assert of_floats == of_bytes
-    with pytest.raises(InputError, match="say value_range"):
+    with pytest.raises(InputError, match="pass value_range"):
         metrics.evaluate_images([floats], images, ["fid"], encoder)
 
 

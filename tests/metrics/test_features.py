@@ -40,7 +40,7 @@ def test_batches_give_what_the_function_gives(case):
     expected = function(REAL, FAKE.astype("float32"))
     np.testing.assert_allclose(float(metric.result()), expected, rtol=1e-9)
     metric.reset_state()
-    with pytest.raises(InputError, match="has seen no"):
+    with pytest.raises(InputError, match="has received no"):
         metric.result()
     assert float(metric(REAL, FAKE)) == pytest.approx(function(REAL, FAKE), rel=1e-9)
 
@@ -81,13 +81,13 @@ def test_a_users_own_encoder(encoder, images):
     logits = encoder.predict(images, verbose=0)["logits"]
     np.testing.assert_allclose(score.result(), metrics.inception_score(logits, 2).mean, rtol=1e-5)
 
-    def mean_colour(images):
+    def mean_color(images):
         return images.mean(axis=(1, 2))
 
-    fid = metrics.FrechetInceptionDistance(mean_colour)
+    fid = metrics.FrechetInceptionDistance(mean_color)
     fid.update_state(images[:40], images[40:])
-    colours = mean_colour(images)
-    expected = metrics.frechet_distance_of_features(colours[:40], colours[40:])
+    colors = mean_color(images)
+    expected = metrics.frechet_distance_of_features(colors[:40], colors[40:])
     np.testing.assert_allclose(fid.result(), expected, rtol=1e-9)
 
 
@@ -115,8 +115,8 @@ def test_the_inception_network_as_the_extractor(inception_state, fid_golden):
     ):
         with pytest.raises(InputError, match=message):
             extractor(wrong)
-    grey = extractor.check(images[..., :1])
-    np.testing.assert_array_equal(grey, np.repeat(images[..., :1], 3, -1))
+    gray = extractor.check(images[..., :1])
+    np.testing.assert_array_equal(gray, np.repeat(images[..., :1], 3, -1))
 
 
 def test_a_kept_reference(tmp_path):

@@ -41,5 +41,5 @@ def test_extremes():
 def test_bad_input():
     with pytest.raises(InputError, match="splits=10 for 9 samples"):
         inception_score(np.zeros((9, 3)))
-    with pytest.raises(InputError, match="logits hold NaN"):
+    with pytest.raises(InputError, match="logits have NaN"):
         inception_score(np.full((20, 3), np.nan))

@@ -69,10 +69,10 @@ def test_bad_input(features):
     x, y = features
     with pytest.raises(InputError, match="subset_size=1000 is more than the 50 samples"):
         kernel_distance(x, y)
-    with pytest.raises(InputError, match="7 dimensions and fake ones 6"):
+    with pytest.raises(InputError, match="7 dimensions and fake features 6"):
         kernel_distance(x, y[:, :6], subset_size=5)
-    with pytest.raises(InputError, match="accepted are at least 1 and 2"):
+    with pytest.raises(InputError, match="least accepted values are 1 and 2"):
         kernel_distance(x, y, subset_size=1)
     x[3, 3] = np.nan
-    with pytest.raises(InputError, match="real features hold NaN"):
+    with pytest.raises(InputError, match="real features have NaN"):
         kernel_distance(x, y, subset_size=5)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against scikit-learn's neighbours."""
+"""Precision, recall, density and coverage against scikit-learn's neighbors."""
 
 import tracemalloc
 
@@ -75,9 +75,9 @@ def test_bad_input():
     x = np.zeros((10, 3))
     with pytest.raises(InputError, match="too few for 5 nearest"):
         precision_recall(x[:5], x)
-    with pytest.raises(InputError, match="3 dimensions and fake ones 2"):
+    with pytest.raises(InputError, match="3 dimensions and fake features 2"):
         precision_recall(x, x[:, :2])
     with pytest.raises(InputError, match="k=0"):
         precision_recall(x, x, k=0)
-    with pytest.raises(InputError, match="fake features hold NaN"):
+    with pytest.raises(InputError, match="fake features have NaN"):
         precision_recall(x, x * np.nan)

@@ -159,7 +159,7 @@ def test_bad_features(tmp_path):
     statistics = FeatureStatistics(3)
     with pytest.raises(InputError, match="4 dimensions, and 3 are expected"):
         statistics.update(np.zeros((2, 4)))
-    with pytest.raises(InputError, match="NaN or infinite values, in 1 of 2 rows"):
+    with pytest.raises(InputError, match="NaN or infinite values in 1 of 2 rows"):
         statistics.update([[0.0, 0.0, np.nan], [0.0, 0.0, 0.0]])
     with pytest.raises(InputError, match="shape"):
         statistics.update(np.zeros((2, 3, 1)))

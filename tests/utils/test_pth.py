@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -186,7 +187,7 @@ def test_other_names_are_refused(tmp_path, name):
 def test_views_outside_their_storage(tmp_path, view):
     content = dumps({"x": tensor("0", "Float", *view, 12)})
     write_zip(tmp_path / "a.pth", content, {"0": FLAT.tobytes()})
-    with pytest.raises(InputError, match="not a whole PyTorch file"):
+    with pytest.raises(InputError, match="not a complete PyTorch file"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -220,7 +221,7 @@ def test_a_changed_byte_in_a_zip_is_noticed(tmp_path):
 
 def test_not_a_dictionary_and_no_file(tmp_path):
     write_zip(tmp_path / "a.pth", dumps([1, 2]), {})
-    with pytest.raises(InputError, match="holds a list"):
+    with pytest.raises(InputError, match="contains a list"):
         read_state_dict(tmp_path / "a.pth")
     with pytest.raises(InputError, match="there is no file"):
         read_state_dict(tmp_path / "b.pth")
@@ -232,3 +233,113 @@ def test_it_does_not_import_torch():
     code = "import uotm_keras.utils.pth, sys; assert 'torch' not in sys.modules"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# --- work out of proportion ---------------------------------------------------------------
+
+
+def refused_quickly(path, match="not a complete PyTorch file"):
+    start = time.perf_counter()
+    with pytest.raises(InputError, match=match):
+        read_state_dict(path)
+    assert time.perf_counter() - start < 20
+
+
+def test_a_storage_that_inflates_beyond_what_it_declares(tmp_path):
+    content = dumps({"x": tensor("0", "Float", 0, (2,), (1,), 2)})
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/data/0", bytes(2**20))
+    refused_quickly(tmp_path / "a.pth", "1048576 bytes, but 8 are declared")
+
+
+def test_a_small_file_of_many_bytes(tmp_path):
+    count = 2**25
+    content = dumps({"x": tensor("0", "Float", 0, (count,), (1,), count)})
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", content)
+        with archive.open("archive/data/0", "w") as file:
+            for _ in range(128):
+                file.write(bytes(2**20))
+    assert (tmp_path / "a.pth").stat().st_size < 2**20
+    refused_quickly(tmp_path / "a.pth", "many times larger than the file")
+
+
+def test_many_views_of_one_storage(tmp_path):
+    flat = np.zeros(2**20, "f4")
+    views = {str(i): tensor("0", "Float", 0, (2**20,), (1,), 2**20) for i in range(64)}
+    write_zip(tmp_path / "a.pth", dumps(views), {"0": flat.tobytes()})
+    refused_quickly(tmp_path / "a.pth", "many times larger than the file")
+
+
+def doubled(depth, start, pair):
+    """A pickle whose object has 2**depth leaves."""
+    program = start
+    for number in range(depth):
+        slot = struct.pack("<B", number % 250)
+        program += b"q" + slot + b"0" + b"(h" + slot + b"h" + slot + pair
+    return program
+
+
+@pytest.mark.parametrize("pair", [b"l", b"t"])
+def test_containers_that_share_are_not_copied(tmp_path, pair):
+    """2**60 leaves in some hundred bytes: read at once, or refused at once."""
+    content = b"\x80\x02}X\x01\x00\x00\x00x" + doubled(60, b"]", pair) + b"s."
+    write_zip(tmp_path / "a.pth", content, {})
+    assert list(read_state_dict(tmp_path / "a.pth")) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02}" + doubled(60, b")", b"t") + b"K\x01s.",  # the hash of a nested tuple
+        b"\x80\x04\x8f(" + doubled(60, b")", b"t") + b"\x90.",  # a set of it
+        b"\x80\x04\x96" + struct.pack("<Q", 2**40) + b"x.",  # a bytearray of a terabyte
+        b"\x80\x02X" + struct.pack("<I", 2**31) + b"x.",
+        b"\x80\x02}r" + struct.pack("<I", 2**32 - 1) + b".",  # a slot of a huge memo is free
+    ],
+)
+def test_pickles_that_ask_for_the_world(tmp_path, content):
+    write_zip(tmp_path / "a.pth", content, {})
+    start = time.perf_counter()
+    try:
+        assert read_state_dict(tmp_path / "a.pth") == {}
+    except InputError:
+        pass
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    "name", ["collections OrderedDict", "argparse Namespace", "torch FloatStorage",
+             "torch._utils _rebuild_tensor_v2", "torch Size"],
+)  # fmt: skip
+@pytest.mark.parametrize("state", [{"array": 1}, ({}, {"array": 1}), (None, {"build": 1})])
+def test_known_names_cannot_be_altered(tmp_path, name, state):
+    """BUILD on a name sets attributes of what it stands for, in Python's own unpickler."""
+    program = b"\x80\x02}X\x01\x00\x00\x00xc" + name.replace(" ", "\n").encode() + b"\n"
+    write_zip(tmp_path / "a.pth", program + pickle.dumps(state, 2)[2:-1] + b"bs.", {})
+    refused_quickly(tmp_path / "a.pth")
+    test_zip_format(tmp_path)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_bit_flips(tmp_path, legacy):
+    """2 000 flips: nothing but `InputError`."""
+    content = dumps({"x": tensor("0", "Float", 0, (12,), (1,), 12, legacy=legacy), "n": [1, "a"]})
+    path = tmp_path / "a.pth"
+    if legacy:
+        write_legacy(path, content, {"0": FLAT})
+    else:
+        write_zip(path, content, {"0": FLAT.tobytes()})
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(2000):
+        damaged = whole.copy()
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged.tobytes())
+        try:
+            read_state_dict(path)
+        except InputError:
+            refused += 1
+    assert refused > 500

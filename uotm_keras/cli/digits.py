@@ -44,9 +44,9 @@ def _score(config: DigitsConfig) -> int:
         real_against_real,
     )
     from uotm_keras.metrics.digit_quality import digit_quality
-    from uotm_keras.metrics.extractors import to_uint8
     from uotm_keras.training.runs import load_run
     from uotm_keras.utils.files import write_text
+    from uotm_keras.utils.pixels import to_uint8
 
     run_dir, count = Path(config.run_dir), config.num_samples
     run = load_run(run_dir)

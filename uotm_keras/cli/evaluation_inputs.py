@@ -13,10 +13,10 @@ from uotm_keras.cli.scores import EMBEDDED
 from uotm_keras.config.groups import DataConfig
 from uotm_keras.config.parsers import near_matches
 from uotm_keras.metrics.samples import open_images
-from uotm_keras.metrics.statistics import read_npz
 from uotm_keras.training.runs import load_run
 from uotm_keras.training.scoring import sample_batches
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.npz import array_names
 
 _DEFAULT_SAMPLES = 50_000
 _KINDS = ("tfds", "folder", "npz", "toy")
@@ -138,6 +138,8 @@ def _samples(config: EvaluateConfig, name: str) -> Subject:
     lossy = getattr(images, "lossy", False)
     if lossy:
         notes.append("samples stored as JPEG are scored as they are.")
+    if isinstance(images, metrics.ImageFolder) and images.skipped_summary():
+        notes.append(images.skipped_summary())
 
     def batches() -> Iterable[np.ndarray]:
         left = count
@@ -241,4 +243,4 @@ def statistics_only(name: str) -> bool:
 
 
 def _arrays(path: Path) -> set[str]:
-    return set(read_npz(path)) if path.is_file() else set()
+    return set(array_names(path)) if path.is_file() else set()

@@ -94,7 +94,7 @@ def _write_folder(batches: Iterator[Batch], out: Path) -> None:
 
 
 def _as_uint8(images: np.ndarray) -> np.ndarray:
-    from uotm_keras.metrics.extractors import to_uint8
+    from uotm_keras.utils.pixels import to_uint8
 
     return to_uint8(images, (-1.0, 1.0))
 

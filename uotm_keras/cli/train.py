@@ -81,6 +81,7 @@ def _train(config: TrainConfig) -> int:
 def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     from uotm_keras import backend
     from uotm_keras.cli.distribute import open_distribution
+    from uotm_keras.data import refuse_changed_data
     from uotm_keras.models.build import build_model
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.data import open_data
@@ -90,11 +91,10 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     directory = RunDirectory(config.run.run_dir)
     checkpoints = Checkpoints(directory.checkpoints)
     _require_same_flags(config, group)
-    start, exists = 0, False
+    start = 0
     with group.shared_errors(InputError):
-        if writes:
-            exists = directory.check(config, backend.NAME)
-            start = (checkpoints.newest(_say) if exists else None) or 0
+        if writes and directory.check(config, backend.NAME):
+            start = checkpoints.newest(_say) or 0
     start = group.all_gather(start)[0]
     if start >= config.run.max_steps:
         if writes:
@@ -114,7 +114,8 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     distribution = open_distribution(config.devices, group)
     # A new run writes nothing, not even an index, before all its flags are known to be right.
     with group.shared_errors(InputError):
-        opened = open_data(config, directory.path / "index.json" if exists else None)
+        opened = open_data(config, directory.index)
+        refuse_changed_data(directory.index, opened.by_flag())
     with distribution.scope():
         model = build_model(config, opened.target.shape, opened.batches.steps_per_epoch)
     model.check_batch(config.data.batch_size, distribution.replicas)
@@ -147,11 +148,12 @@ def _fit(
     from uotm_keras import backend
     from uotm_keras.cli.report import page_writer
     from uotm_keras.cli.scores import score_generator
+    from uotm_keras.data import save_index, skipped_csv
     from uotm_keras.reporting.sample_grids import sample_saver
     from uotm_keras.training.loop import Intervals, NonFiniteLoss, train
+    from uotm_keras.utils.files import write_text
 
     run, writes = config.run, group.process == 0
-    said = opened.target.report()
     scores: Any = None
     save_samples: Any = None
     save_page: Any = None
@@ -163,6 +165,9 @@ def _fit(
                 stack.enter_context(directory.lock())
                 device = f"{backend.describe_device()} {distribution.describe()}".strip()
                 directory.write_config(config, backend.NAME, device, opened.target.shape)
+                save_index(directory.index, opened.by_flag())
+                if skipped := skipped_csv(opened.by_flag()):
+                    write_text(directory.skipped, skipped)
                 save_samples = sample_saver(config, opened, directory)
                 save_page = page_writer(config, opened, directory)
         if start:
@@ -204,8 +209,6 @@ def _fit(
         return INTERRUPTED
     if writes:
         _say(_conclusion(directory, step, scores and scores.best))
-        if opened.target.report() != said:  # files that failed only when they were decoded
-            _say(opened.target.report())
         _export(config)
     return 0
 
@@ -252,7 +255,7 @@ def _introduction(
             f"({', '.join(scores.scorer.metrics)}) with {scores.num_samples} samples of the "
             f"averaged generator{kept}."
         )
-    return "\n".join([*lines, *filter(None, [opened.target.report()])])
+    return "\n".join([*lines, *filter(None, [opened.target.skipped_summary()])])
 
 
 def _conclusion(directory: "RunDirectory", step: int, best: dict | None) -> str:

@@ -1,14 +1,15 @@
-"""Random changes of a batch: the mirror, and KerasCV layers by name.
+"""Random changes of a batch: flips, and KerasCV layers by name.
 
 An augmentation is any function `(images, rng) -> images` of float32 (B, H, W, C) in
 [-1, 1] and a NumPy generator. All its randomness must come from `rng`, which `Batches`
-seeds by the number of the batch: so a resumed run sees the same batches.
+seeds with the number of the batch, so that a resumed run sees the same batches.
 """
 
 import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ __all__ = ["Augmentation", "KerasCVAugmentation", "flip_horizontally", "resolve_
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-_LOCK = threading.Lock()  # one for all: TensorFlow's seed is the process's
+_LOCK = threading.Lock()  # one for all: TensorFlow's seed is global
 
 # Mild strengths for layers that have no default of their own.
 _DEFAULTS: dict[str, dict] = {
@@ -38,7 +39,7 @@ _DEFAULTS: dict[str, dict] = {
 
 
 def flip_horizontally(images: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Mirrors the images for which `mirrored` is True left to right, in place."""
+    """Mirror the images for which `mirrored` is True left to right, in place."""
     images[mirrored] = images[mirrored, :, ::-1]
     return images
 
@@ -46,18 +47,18 @@ def flip_horizontally(images: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
 class KerasCVAugmentation:
     """A preprocessing layer of KerasCV, as an augmentation.
 
-    KerasCV imports TensorFlow whatever the backend, and is no longer developed: it is an
-    extra, imported when this class is made.
+    KerasCV imports TensorFlow on every backend and is no longer developed, so it is an optional
+    dependency that is imported when this class is created.
 
     Args:
-        name: of a class in `keras_cv.layers`, such as "RandomCutout".
-        **options: of that class; by default mild strengths for the common ones.
+        name: name of a class in `keras_cv.layers`, such as "RandomCutout".
+        **options: arguments of that class. Defaults to mild strengths for common layers.
 
     Raises:
-        InputError: KerasCV is missing, has no such layer, or refuses the options.
+        InputError: KerasCV is not installed, has no such layer, or rejects the options.
     """
 
-    def __init__(self, name: str, **options):
+    def __init__(self, name: str, **options: Any):
         layers = _keras_cv_layers()
         if not name.startswith("Random") or not hasattr(layers, name):
             known = [known for known in dir(layers) if known.startswith("Random")]
@@ -72,20 +73,21 @@ class KerasCVAugmentation:
             self._layer(seed=1, **self.options)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"augmentation {name!r} with options {self.options} is refused by KerasCV: {error}."
+                f"augmentation {name!r} with options {self.options} is rejected by KerasCV: "
+                f"{error}."
             ) from error
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import keras
 
         seed = int(rng.integers(1, 2**31 - 1))
-        # KerasCV works on 0 … 255.
+        # KerasCV expects 0 … 255.
         levels = (images + 1.0) * 127.5
-        # KerasCV draws from generators kept in the layer, from TensorFlow's operations with a
-        # seed, and from those without: a new layer and a new global seed reset all three.
-        # The lock keeps another thread from drawing in between.
+        # KerasCV draws from generators in the layer and from TensorFlow's operations with and
+        # without a seed: a new layer and a new global seed reset all of them. The lock keeps
+        # another thread from drawing in between.
         with _LOCK:
-            # KerasCV has imported TensorFlow, whatever the backend.
+            # KerasCV has imported TensorFlow on any backend.
             if "tensorflow" in sys.modules:
                 sys.modules["tensorflow"].random.set_seed(seed)
             layer = self._layer(seed=seed, **self.options)
@@ -97,13 +99,13 @@ class KerasCVAugmentation:
         return f"KerasCVAugmentation({self.name!r}, {self.options})"
 
 
-def _keras_cv_layers():
+def _keras_cv_layers() -> Any:
     try:
         import keras_cv
     except ImportError as error:
         raise InputError(
             "augmentations by name need KerasCV, which cannot be imported "
-            f"({error}): pip install 'uotm_keras[keras-cv]', or give a function "
+            f"({error}): pip install 'uotm_keras[keras-cv]', or pass a function "
             "(images, rng) -> images."
         ) from error
     return keras_cv.layers
@@ -112,9 +114,9 @@ def _keras_cv_layers():
 def resolve_augmentations(
     augmentations: Sequence[str | tuple[str, Mapping] | Augmentation],
 ) -> tuple[Augmentation, ...]:
-    """Functions for names, (name, options) pairs and functions.
+    """Return functions for names, (name, options) pairs and functions.
 
-    Examples:
+    Example:
         resolve_augmentations(["RandomCutout", ("RandomHue", {"factor": 0.2}), my_function])
     """
     if isinstance(augmentations, str) or callable(augmentations):
@@ -122,7 +124,7 @@ def resolve_augmentations(
     return tuple(_resolve(augmentation) for augmentation in augmentations)
 
 
-def _resolve(augmentation) -> Augmentation:
+def _resolve(augmentation: Any) -> Augmentation:
     if callable(augmentation):
         return augmentation
     if isinstance(augmentation, str):

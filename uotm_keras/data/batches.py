@@ -1,14 +1,15 @@
-"""Batches whose content depends on nothing but the seed and their number.
+"""Batches whose content depends only on the seed and their number.
 
-The examples of epoch e stand in a random order drawn from (seed, e); the epochs follow
-each other without a gap, and batch k is the k-th group of `batch_size` of that endless
-row. Flips and augmentations of batch k are drawn from (seed, k). So batch k is the same
-whatever was read before it, however many threads read, and a resumed run goes on at any k.
+The examples of epoch e are in a random order drawn from (seed, e); the epochs follow each
+other without a gap, and batch k is the k-th group of `batch_size` of that endless sequence.
+Flips and augmentations of batch k are drawn from (seed, k). So batch k is the same whatever
+was read before it and however many threads read, and a run can resume at any k.
 """
 
 import functools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,30 +21,33 @@ from uotm_keras.data.augmentations import (
 from uotm_keras.data.dataset import Dataset
 from uotm_keras.utils.errors import InputError
 
+if TYPE_CHECKING:
+    import grain
+
 __all__ = ["Batches", "PairBatches"]
 
-_ORDER, _FLIP, _AUGMENT = range(3)  # what a random generator is for
+_ORDER, _FLIP, _AUGMENT = range(3)  # the purposes of random generators
 _ENDLESS = 2**62
 
 
 class _BatchStream:
-    """What `Batches` and `PairBatches` share: numbering, iteration, prefetching."""
+    """Base class of `Batches` and `PairBatches`: numbering, iteration, prefetching."""
 
     start: int
     steps_per_epoch: int
     default_workers: int
     shapes: tuple[tuple[int, ...], ...]
-    """Of one example of each array that a batch has."""
+    """The shape of one example of each array in a batch."""
 
-    def part(self, k: int, rows: np.ndarray | None = None):
-        """Batch k, or those of its rows alone."""
+    def part(self, k: int, rows: np.ndarray | None = None) -> Any:
+        """Return batch k, or only some of its rows."""
         raise NotImplementedError
 
-    def __getitem__(self, k: int):
+    def __getitem__(self, k: int) -> Any:
         return self.part(k)
 
-    def __iter__(self) -> Iterator:
-        """Batches start, start + 1, …, without end and without threads."""
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches start, start + 1, …, without end and without threads."""
         k = self.start
         while True:
             yield self[k]
@@ -55,23 +59,23 @@ class _BatchStream:
         workers: int | None = None,
         prefetch: int | None = None,
         rows: np.ndarray | None = None,
-    ):
-        """The batches as a Grain data set that `keras.Model.fit` accepts.
+    ) -> "grain.IterDataset":
+        """Return the batches as a Grain dataset that `keras.Model.fit` accepts.
 
-        It has no end: give `fit` the `steps_per_epoch`.
+        It is endless: pass `steps_per_epoch` to `fit`.
 
         Args:
-            start: number of the first batch; None takes `self.start`.
-            workers: threads that prepare batches ahead of the training; 0 prepares each
-                one when it is asked for; None takes `self.default_workers`: 2 where files
-                are decoded or images augmented, else 0. The batches are the same.
-            prefetch: batches kept ready; default two a worker.
-            rows: take these rows of each batch alone, as one of several processes does.
+            start: number of the first batch. Defaults to `self.start`.
+            workers: threads that prepare batches in advance; 0 prepares each batch when it
+                is requested. Defaults to `self.default_workers`: 2 if files are decoded or
+                images augmented, else 0. The batches do not depend on it.
+            prefetch: number of batches to prepare in advance. Defaults to two per worker.
+            rows: take only these rows of each batch, as one of several processes does.
 
         Returns:
             grain.IterDataset of float32 arrays (pairs of them from `PairBatches`).
 
-        Examples:
+        Example:
             model.fit(batches.stream(), steps_per_epoch=batches.steps_per_epoch, epochs=10)
         """
         start = self.start if start is None else _whole("start", start, 0)
@@ -88,28 +92,28 @@ class _BatchStream:
 
 
 class Batches(_BatchStream):
-    """An endless row of shuffled batches of a source.
+    """An endless sequence of shuffled batches of a dataset.
 
     Args:
-        source: the examples.
-        batch_size: examples a batch, at most `len(source)`.
-        seed: of the order, the flips and the augmentations.
-        start: number of the batch to begin iterating at.
-        flip: mirror images at random; None does what the source holds sensible.
+        dataset: the examples.
+        batch_size: examples per batch, at most `len(dataset)`.
+        seed: seed of the order, the flips and the augmentations (int, at least 0). Defaults to 0.
+        start: number of the batch at which iteration starts. Defaults to 0.
+        flip: whether to mirror images at random. Defaults to `dataset.flip_by_default`.
         augmentations: names of KerasCV layers, pairs (name, options), or functions
-            (images, rng) -> images; applied in turn, after the flip. See
-            `uotm_keras.data.augmentations`.
-        role: tells apart streams of one seed, which are independent.
+            (images, rng) -> images; applied in order, after the flip. See
+            `uotm_keras.data.augmentations`. Defaults to none.
+        role: number of the stream; streams of one seed with different roles are independent.
 
     Attributes:
-        steps_per_epoch: batches in which (nearly) every example occurs once,
-            `len(source) // batch_size`.
+        steps_per_epoch: number of batches in which (nearly) every example occurs once,
+            `len(dataset) // batch_size`.
 
     Raises:
         InputError: batch_size above the number of examples or below 1, flips or
             augmentations of points, or a negative seed.
 
-    Examples:
+    Example:
         batches = Batches(get("digits"), batch_size=64, seed=0)
         batches[1000]                                   # float32 (64, 8, 8, 1)
         model.fit(batches.stream(start=1000), steps_per_epoch=batches.steps_per_epoch)
@@ -117,7 +121,7 @@ class Batches(_BatchStream):
 
     def __init__(
         self,
-        source: Dataset,
+        dataset: Dataset,
         batch_size: int,
         seed: int = 0,
         *,
@@ -126,27 +130,27 @@ class Batches(_BatchStream):
         augmentations: Sequence[str | tuple[str, Mapping] | Augmentation] = (),
         role: int = 0,
     ):
-        self.source = source
+        self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, 1)
-        if self.batch_size > len(source):
+        if self.batch_size > len(dataset):
             raise InputError(
-                f"batch_size={batch_size} is above the {len(source)} examples of {source.name}: "
-                f"accepted are 1 to {len(source)}."
+                f"batch_size={batch_size} exceeds the {len(dataset)} examples of {dataset.name}; "
+                f"use at most {len(dataset)}."
             )
         self.seed = _whole("seed", seed, 0)
         self.start = _whole("start", start, 0)
         self.role = _whole("role", role, 0)
-        self.flip = source.flip_by_default if flip is None else bool(flip)
+        self.flip = dataset.flip_by_default if flip is None else bool(flip)
         self.augmentations = resolve_augmentations(augmentations)
-        if not source.is_images and (self.flip or self.augmentations):
+        if not dataset.is_images and (self.flip or self.augmentations):
             raise InputError(
-                f"flip={self.flip}, augmentations={list(augmentations)}: {source.name} holds "
-                "points, and only images are flipped or augmented."
+                f"flip={self.flip}, augmentations={list(augmentations)}: {dataset.name} "
+                "contains points, and only images can be flipped or augmented."
             )
-        self.steps_per_epoch = len(source) // self.batch_size
-        self.shapes = (source.shape,)
-        self.default_workers = 0 if source.in_memory and not self.augmentations else 2
-        # The lock keeps threads from drawing one epoch's order all at the same time.
+        self.steps_per_epoch = len(dataset) // self.batch_size
+        self.shapes = (dataset.shape,)
+        self.default_workers = 0 if dataset.in_memory and not self.augmentations else 2
+        # The lock keeps threads from drawing the same epoch's order at the same time.
         self._lock = threading.Lock()
         self._order = functools.lru_cache(maxsize=4)(self._draw_order)
 
@@ -154,11 +158,11 @@ class Batches(_BatchStream):
         return np.random.default_rng([self.seed, self.role, purpose, number])
 
     def _draw_order(self, epoch: int) -> np.ndarray:
-        return self._rng(_ORDER, epoch).permutation(len(self.source))
+        return self._rng(_ORDER, epoch).permutation(len(self.dataset))
 
     def indices(self, k: int) -> np.ndarray:
-        """Which examples batch k holds: int64 (batch_size,)."""
-        count = len(self.source)
+        """Return the indices of the examples of batch k: int64 (batch_size,)."""
+        count = len(self.dataset)
         first = _whole("batch number", k, 0) * self.batch_size
         epoch, offset = divmod(first, count)
         with self._lock:
@@ -170,17 +174,17 @@ class Batches(_BatchStream):
         return indices
 
     def part(self, k: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """Batch k, or some of its rows: float32 (batch_size or len(rows), *source.shape).
+        """Return batch k, or some of its rows: float32 (batch_size or len(rows), *dataset.shape).
 
-        The other rows are not even read, unless there are augmentations, which see the batch.
+        The other rows are not read, unless there are augmentations, which need the whole batch.
         """
         if self.augmentations and rows is not None:
             return self.part(k)[rows]
-        rows = slice(None) if rows is None else rows
-        examples = self.source.take(self.indices(k)[rows])
+        chosen = slice(None) if rows is None else rows
+        examples = self.dataset.take(self.indices(k)[chosen])
         if self.flip:
             mirrored = self._rng(_FLIP, k).random(self.batch_size) < 0.5
-            examples = flip_horizontally(examples, mirrored[rows])
+            examples = flip_horizontally(examples, mirrored[chosen])
         if self.augmentations:
             rng = self._rng(_AUGMENT, k)
             for augmentation in self.augmentations:
@@ -189,7 +193,7 @@ class Batches(_BatchStream):
         return examples
 
     def _check_augmented(self, examples: np.ndarray) -> None:
-        shape = (self.batch_size, *self.source.shape)
+        shape = (self.batch_size, *self.dataset.shape)
         if getattr(examples, "shape", None) != shape or examples.dtype != np.float32:
             got = f"{getattr(examples, 'dtype', type(examples))} {getattr(examples, 'shape', '')}"
             raise InputError(
@@ -199,22 +203,22 @@ class Batches(_BatchStream):
 
 
 class PairBatches(_BatchStream):
-    """Unpaired batches of two sources: tuples (x from the source, y from the target).
+    """Unpaired batches of two datasets: tuples (x from the source, y from the target).
 
-    The two orders are independent of each other. For transport from one data set to
-    another: `UOTM(..., source="data").fit(PairBatches(...).stream(), ...)`.
+    The two orders are independent of each other. For transport from one dataset to another:
+    `UOTM(..., source="data").fit(PairBatches(...).stream(), ...)`.
 
     Args:
-        source: examples x, to be transported.
-        target: examples y.
-        batch_size: examples a batch, of each.
+        source: dataset of the examples x, which are transported.
+        target: dataset of the examples y.
+        batch_size: examples of each per batch.
         seed: as in `Batches`.
         start: as in `Batches`.
         flip: as in `Batches`, for both.
         augmentations: as in `Batches`, for both.
 
     Attributes:
-        steps_per_epoch: that of the target.
+        steps_per_epoch: the target's.
     """
 
     def __init__(
@@ -228,8 +232,8 @@ class PairBatches(_BatchStream):
         flip: bool | None = None,
         augmentations: Sequence[str | tuple[str, Mapping] | Augmentation] = (),
     ):
-        options = {"flip": flip, "augmentations": augmentations}
-        # The target is role 0: its order is the one it has when trained on alone.
+        options: dict[str, Any] = {"flip": flip, "augmentations": augmentations}
+        # The target has role 0, so that its order is the same as in training without a source.
         self.target = Batches(target, batch_size, seed, start=start, role=0, **options)
         self.source = Batches(source, batch_size, seed, start=start, role=1, **options)
         self.start = self.target.start
@@ -239,11 +243,11 @@ class PairBatches(_BatchStream):
         self.default_workers = max(self.source.default_workers, self.target.default_workers)
 
     def part(self, k: int, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Batch k, or some of its rows: float32 (rows, *shape of the source, of the target)."""
+        """Return batch k, or some of its rows: float32 arrays of the source and of the target."""
         return self.source.part(k, rows), self.target.part(k, rows)
 
 
 def _whole(name: str, value: int, smallest: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
-        raise InputError(f"{name}={value!r}: accepted is a whole number, at least {smallest}.")
+        raise InputError(f"{name}={value!r}: accepted are whole numbers of at least {smallest}.")
     return int(value)

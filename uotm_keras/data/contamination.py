@@ -1,10 +1,10 @@
-"""Outliers mixed into a clean set, as in the paper's robustness experiment.
+"""Outliers mixed into a clean dataset, as in the paper's robustness experiment.
 
 Section 5 of arXiv 2305.14777: CIFAR-10 with the first 500 MNIST digits, 1 % of the 50 000
 clean images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,15 +15,15 @@ __all__ = ["ContaminatedDataset", "parse_contamination"]
 
 
 class ContaminatedDataset(Dataset):
-    """The clean examples, followed by the first round(fraction · N) of another source.
+    """The clean examples, followed by the first round(fraction · N) of another dataset.
 
     Args:
         clean: N examples.
-        other: where the outliers come from; examples of the same shape.
-        fraction: outliers as a part of the *clean* examples, in (0, 1).
+        other: dataset of the outliers; its examples have the same shape.
+        fraction: number of outliers per clean example, in (0, 1).
 
     Raises:
-        InputError: the fraction is out of (0, 1) or gives no outlier, the shapes differ,
+        InputError: the fraction is outside (0, 1) or gives no outlier, the shapes differ,
             or `other` has too few examples.
     """
 
@@ -45,8 +45,8 @@ class ContaminatedDataset(Dataset):
             )
         if clean.shape != other.shape:
             raise InputError(
-                f"contaminate={other.name}: its examples are of shape {other.shape}, those of "
-                f"{clean.name} of {clean.shape}: accepted are equal shapes."
+                f"contaminate={other.name}: its examples have shape {other.shape}, those of "
+                f"{clean.name} have {clean.shape}: the shapes must be equal."
             )
         self.clean, self.other = clean, other
         self.name = f"{clean.name}+{other.name}:{fraction:g}"
@@ -54,6 +54,7 @@ class ContaminatedDataset(Dataset):
         self.flip_by_default = clean.flip_by_default
         self.in_memory = clean.in_memory and other.in_memory
         self._count = len(clean) + count
+        self.skipped = {**clean.skipped, **other.skipped}
         self.outliers = np.union1d(clean.outliers, np.arange(len(clean), self._count))
 
     def __len__(self) -> int:
@@ -78,12 +79,25 @@ class ContaminatedDataset(Dataset):
             return self.clean.path_of(index)
         return self.other.path_of(index - len(self.clean))
 
-    def report(self) -> str:
-        return " ".join(filter(None, (self.clean.report(), self.other.report())))
+    def parts(self) -> Iterator[Dataset]:
+        yield from self.clean.parts()
+        yield from self.other.parts()
+
+    def skipped_summary(self, limit: int = 5) -> str:
+        parts = (self.clean.skipped_summary(limit), self.other.skipped_summary(limit))
+        return " ".join(filter(None, parts))
 
 
-def parse_contamination(text: str, open_source: Callable[[str], Dataset]) -> tuple[Dataset, float]:
-    """Reads SOURCE:FRACTION, such as mnist5k:0.01 or tfds:mnist:0.01."""
+def parse_contamination(text: str, open_dataset: Callable[[str], Dataset]) -> tuple[Dataset, float]:
+    """Parse DATASET:FRACTION, such as mnist5k:0.01 or tfds:mnist:0.01.
+
+    Args:
+        text: the text.
+        open_dataset: opens the dataset of a name.
+
+    Raises:
+        InputError: the text has another form, or the fraction is not in (0, 1).
+    """
     name, _, fraction = text.rpartition(":")
     try:
         number = float(fraction)
@@ -91,7 +105,7 @@ def parse_contamination(text: str, open_source: Callable[[str], Dataset]) -> tup
         number = None
     if not name or number is None or not 0 < number < 1:
         raise InputError(
-            f"contaminate={text!r}: accepted is SOURCE:FRACTION with a fraction between 0 and 1, "
+            f"contaminate={text!r}: accepted is DATASET:FRACTION with a fraction between 0 and 1, "
             "such as tfds:mnist:0.01."
         )
-    return open_source(name), number
+    return open_dataset(name), number

@@ -1,14 +1,15 @@
-"""What a data source is, and the two that hold their data in memory."""
+"""What a dataset is, and the two that hold their data in memory."""
 
 import abc
 import hashlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from uotm_keras.data.pixels import from_uint8
-from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.errors import InputError, printable
 
-__all__ = ["ArrayDataset", "PointDataset", "Dataset"]
+__all__ = ["ArrayDataset", "Dataset", "PointDataset", "content_key"]
 
 
 class Dataset(abc.ABC):
@@ -16,10 +17,11 @@ class Dataset(abc.ABC):
 
     Attributes:
         name: what the user called it, for messages and logs.
-        shape: of one example: (H, W, C) for images, (dimension,) for points.
+        shape: shape of one example: (H, W, C) for images, (dimension,) for points.
         flip_by_default: whether a mirrored example is still a plausible example.
-        in_memory: whether `take` is a mere copy, which threads would only slow down.
-        outliers: sorted int64 indices of the examples known to be outliers; mostly empty.
+        in_memory: whether `take` only copies, which threads would only slow down.
+        outliers: sorted int64 indices of the examples known to be outliers; usually empty.
+        skipped: {path: reason} of the files that cannot be used; usually empty.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Dataset(abc.ABC):
     flip_by_default: bool = False
     in_memory: bool = True
     outliers: np.ndarray = np.empty(0, np.int64)
+    skipped: Mapping[str, str] = {}
 
     @property
     def is_images(self) -> bool:
@@ -35,45 +38,62 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """The number of examples."""
+        """Return the number of examples."""
 
     @abc.abstractmethod
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Examples by index.
+        """Return examples by index.
 
         Args:
             indices: integers (B,) in [0, len(self)).
 
         Returns:
-            float32 (B, *shape), a fresh array; images in [-1, 1], NHWC.
+            float32 (B, *shape), a new array; images in [-1, 1], NHWC.
         """
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """A key of the content: equal for equal data, for caches of statistics."""
+        """Return a key of the content, equal for equal data, for caches and resumed runs."""
 
     def path_of(self, index: int) -> str:
-        """What to call one example: its file, or NAME[INDEX]."""
+        """Return what to call one example: its file, or NAME[INDEX]."""
         return f"{self.name}[{int(index)}]"
 
-    def report(self) -> str:
-        """One sentence on what was left out, empty if nothing was."""
-        return ""
+    def parts(self) -> Iterator["Dataset"]:
+        """Yield the datasets that this one is made of: by default itself."""
+        yield self
+
+    def skipped_summary(self, limit: int = 5) -> str:
+        """Return one sentence that counts and names the skipped files; empty if there are none.
+
+        Args:
+            limit: how many files to name. Defaults to 5.
+        """
+        if not self.skipped:
+            return ""
+        named = [f"{path} ({reason})" for path, reason in list(self.skipped.items())[:limit]]
+        more = len(self.skipped) - len(named)
+        rest = f" and {more} more" if more else ""
+        files = "file" if len(self.skipped) == 1 else "files"
+        return printable(f"skipped {len(self.skipped)} {files}: {', '.join(named)}{rest}.")
 
 
 class ArrayDataset(Dataset):
-    """Images held as bytes and converted a batch at a time.
+    """Images held as bytes and converted one batch at a time.
 
     Args:
         images: uint8 (N, H, W, C).
-        name: see `Source`.
-        flip_by_default: see `Source`.
+        name: see `Dataset`.
+        flip_by_default: see `Dataset`. Defaults to True.
+
+    Raises:
+        InputError: the array has another type or shape, or is empty.
     """
 
     def __init__(self, images: np.ndarray, name: str, flip_by_default: bool = True):
         if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
             raise InputError(
-                f"{name} holds {images.dtype} of shape {images.shape}: accepted are uint8 "
+                f"{name} contains {images.dtype} of shape {images.shape}: accepted are uint8 "
                 "images of shape (N, H, W, C)."
             )
         self.images, self.name, self.flip_by_default = images, name, flip_by_default
@@ -93,22 +113,25 @@ class PointDataset(Dataset):
     """Points held in memory, given to the network as they are.
 
     Args:
-        points: numbers (N, dimension), finite; kept as float32.
-        name: see `Source`.
-        outliers: indices of known outliers.
+        points: finite numbers (N, dimension), kept as float32.
+        name: see `Dataset`.
+        outliers: indices of the known outliers. Defaults to none.
+
+    Raises:
+        InputError: the array has another shape, is empty, or contains NaN or infinity.
     """
 
     def __init__(self, points: np.ndarray, name: str, outliers: np.ndarray | None = None):
         points = np.asarray(points, np.float32)
         if points.ndim != 2 or not points.size:
             raise InputError(
-                f"{name} holds points of shape {points.shape}: accepted is (N, dimension)."
+                f"{name} contains points of shape {points.shape}: accepted is (N, dimension)."
             )
         bad = int((~np.isfinite(points)).any(axis=1).sum())
         if bad:
             raise InputError(
                 f"{name} has NaN or infinity in {bad} of {len(points)} points: "
-                "accepted are finite numbers."
+                "only finite numbers are accepted."
             )
         self.points, self.name = points, name
         self.shape = points.shape[1:]
@@ -126,12 +149,12 @@ class PointDataset(Dataset):
 
 
 def content_key(*parts: np.ndarray | str) -> str:
-    """32 hexadecimal digits of SHA-256 over arrays (bytes, shape, dtype) and strings."""
+    """Return 32 hexadecimal digits of SHA-256 over arrays (bytes, shape, dtype) and strings."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).data)
         else:
             digest.update(f"{len(part)}:{part}".encode())
     return digest.hexdigest()[:32]

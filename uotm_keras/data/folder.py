@@ -1,60 +1,65 @@
 """A folder of PNG, JPEG and WebP files of any sizes."""
 
 import itertools
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from uotm_keras.data.dataset import content_key
 from uotm_keras.data.decoding import CACHE_BYTES, DecodingDataset, decoding_threads
-from uotm_keras.data.pixels import fit_picture
-from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.files import write_text
+from uotm_keras.data.image_files import (
+    ENDINGS,
+    FileRecord,
+    Listing,
+    decode_file,
+    inspect_file,
+    list_images,
+)
+from uotm_keras.data.index import Index
+from uotm_keras.data.pixels import parse_background
+from uotm_keras.utils.errors import InputError, printable
 
 __all__ = ["FolderDataset"]
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")
-_SMALLEST = 8  # pixels a side, where no image_size says better
-_INDEX_VERSION = 1
-_CHUNK = 256  # headers a thread reads at a time
-_ATTEMPTS = 1000  # broken files in a row before giving up
-
-
-class _Entry(NamedTuple):
-    """What the index knows of a file; `error` is why it cannot be used, or empty."""
-
-    size: int
-    modified: int
-    width: int = 0
-    height: int = 0
-    channels: int = 3
-    error: str = ""
+_SMALLEST = 8  # pixels per side, if no image_size says better
+_CHUNK = 64  # files that a thread takes at a time
 
 
 class FolderDataset(DecodingDataset):
     """All images under a folder, in the order of their paths.
 
-    At the start only the headers are read, and with `index_path` only those of files that
-    are new or changed. A file is skipped if its header cannot be read or if its shorter
-    side is under half of `image_size`. A file whose header is good but whose pixels are
-    not is found later: the next good file in the list takes its place, always the same,
-    and `skipped` and `report()` name it from then on.
+    Which files are images, and how they are decoded, is stated in
+    `uotm_keras.data.image_files`. Every file is decoded once when the folder is opened, so that
+    those that cannot be are excluded from the start, and a batch depends on nothing but the
+    seed and the step. With `index_path` only new and changed files are decoded again. A file is
+    also skipped if its shorter side is under half of `image_size`. A file that becomes
+    unreadable later ends the work with an `InputError`; another file never takes its place.
 
     Args:
         path: the folder, searched recursively.
-        image_size: side in pixels; the largest centred square of each image is resized to
-            it. None is accepted where all images have one size.
-        channels: 1 or 3; None means 3, or 1 if every file is grey.
-        index_path: JSON file to keep the headers in (written atomically), or None.
+        image_size: side in pixels; the largest centered square of each image is resized to
+            it. None is accepted if all images have the same size.
+        channels: 1 or 3; None means 3, or 1 if every file is gray.
+        index_path: JSON file with what an earlier start found out about the files (see
+            `uotm_keras.data.index`), or None. It is read, not written.
         cache_bytes: see `DecodingDataset`.
+        background: color on which transparent images are composited: `"white"`, `"black"` or
+            `"#rrggbb"`. Defaults to `"white"`.
 
     Attributes:
         paths: the files that are used.
         skipped: {path: reason} of those that are not.
+        records: what is known of each file, by relative path.
+
+    Raises:
+        InputError: the folder cannot be read, contains no usable image, or needs an
+            `image_size`.
+
+    Example:
+        dataset = FolderDataset("photographs", image_size=64)
+        print(len(dataset), dataset.skipped_summary())
     """
 
     flip_by_default = True
@@ -66,175 +71,116 @@ class FolderDataset(DecodingDataset):
         channels: int | None = None,
         index_path: str | os.PathLike | None = None,
         cache_bytes: int = CACHE_BYTES,
+        background: str = "white",
     ):
         self.folder = Path(path)
         self.name = f"folder:{path}"
-        known = _read_index(index_path, self.folder)
-        found = _list_files(self.folder, self.name)
-        entries = _scan(self.folder, found, known)
-        if index_path is not None and entries != known:
-            _write_index(index_path, self.folder, entries)
+        self._image_size, self._background = image_size, parse_background(background)
+        listing = list_images(self.folder, self.name)
+        self.records = _inspect(self.folder, listing, Index.read(index_path).files_of(self.folder))
 
         smallest = _SMALLEST if image_size is None else max(1, image_size // 2)
-        self.skipped: dict[str, str] = {}
+        reasons = dict(listing.skipped)
         usable = {}
-        for relative, entry in entries.items():
-            if entry.error:
-                self.skipped[self._full(relative)] = entry.error
-            elif min(entry.width, entry.height) < smallest:
-                self.skipped[self._full(relative)] = (
-                    f"{entry.width}x{entry.height} pixels, under {smallest} a side"
+        for relative, record in self.records.items():
+            if record.error:
+                reasons[relative] = record.error
+            elif min(record.width, record.height) < smallest:
+                reasons[relative] = (
+                    f"{record.width}x{record.height} pixels, under {smallest} per side"
                 )
             else:
-                usable[relative] = entry
+                usable[relative] = record
+        self.skipped = {self._full(relative): reasons[relative] for relative in sorted(reasons)}
         if not usable:
-            raise InputError(
-                f"{self.name} has no usable image: {self.report() or 'there is no file'} "
-                f"Accepted are files ending in {', '.join(ENDINGS)}."
-            )
+            raise self._nothing_usable(listing)
         self.paths = [self._full(relative) for relative in usable]
         if channels is None:
-            channels = 1 if all(entry.channels == 1 for entry in usable.values()) else 3
-        self._image_size = image_size
+            channels = 1 if all(record.channels == 1 for record in usable.values()) else 3
         height, width = _common_size(self.name, usable) if image_size is None else (image_size,) * 2
-        self._entries_key = content_key(
-            *(f"{relative} {entry.size} {entry.modified}" for relative, entry in usable.items())
-        )
+        self._transparent = sum(record.transparent for record in usable.values())
+        self._content = content_key(*(record.digest for record in usable.values()))
         super().__init__(len(usable), (height, width, channels), cache_bytes)
 
     def _full(self, relative: str) -> str:
         return os.path.join(self.folder, relative)
 
-    def fingerprint(self) -> str:
-        return content_key(self._entries_key, f"bicubic {self.shape}")
-
-    def path_of(self, index: int) -> str:
-        return self.paths[int(index)]
-
-    def report(self, limit: int = 5) -> str:
-        """One sentence counting and naming the skipped files; empty if there are none."""
-        if not self.skipped:
-            return ""
-        named = [f"{path} ({reason})" for path, reason in list(self.skipped.items())[:limit]]
-        more = len(self.skipped) - len(named)
-        rest = f" and {more} more" if more else ""
-        files = "file" if len(self.skipped) == 1 else "files"
-        return f"skipped {len(self.skipped)} {files}: {', '.join(named)}{rest}."
-
-    def _decode(self, index: int) -> np.ndarray:
-        for attempt in range(min(len(self), _ATTEMPTS)):
-            path = self.paths[(index + attempt) % len(self)]
-            try:
-                return self._read(path)
-            except Exception as error:  # Pillow's decoders raise many kinds for broken files
-                self.skipped[path] = _reason(error)
-        raise InputError(
-            f"{self.name} has no readable image near {self.paths[index]}: {self.report()}"
+    def _nothing_usable(self, listing: Listing) -> InputError:
+        if self.skipped:
+            found = self.skipped_summary()
+        elif listing.others:
+            one = len(listing.others) == 1
+            found = (
+                f"it contains {len(listing.others)} other {'file' if one else 'files'}, such as "
+                f"{listing.others[0]}."
+            )
+        else:
+            found = "it is empty."
+        return InputError(
+            f"{self.name} contains no usable image: {found} Accepted are files ending in "
+            f"{', '.join(ENDINGS)}."
         )
 
-    def _read(self, path: str) -> np.ndarray:
-        from PIL import Image
+    def fingerprint(self) -> str:
+        background = f" on {self._background}" if self._transparent else ""
+        return content_key(self._content, f"bicubic {self.shape}{background}")
 
-        with Image.open(path, formats=FORMATS) as picture:
-            image = fit_picture(picture, self._image_size, self.shape[2])
+    def path_of(self, index: int) -> str:
+        return printable(self.paths[int(index)])
+
+    def skipped_summary(self, limit: int = 5) -> str:
+        """Return a sentence on the files that are skipped and on transparency, if there are any."""
+        text = super().skipped_summary(limit)
+        if getattr(self, "_transparent", 0):
+            color = "#{:02x}{:02x}{:02x}".format(*self._background)
+            count = f"{self._transparent} transparent image{'s' * (self._transparent > 1)}"
+            text = f"{text} composited {count} on the background {color}.".strip()
+        return text
+
+    def _decode(self, index: int) -> np.ndarray:
+        path = self.paths[index]
+        image = decode_file(path, self._image_size, self.shape[2], self._background)
         if image.shape != self.shape:
-            raise ValueError(f"{image.shape} where {self.shape} was indexed")
+            raise InputError(
+                f"{path} has changed since the folder was opened: its shape is {image.shape} "
+                f"instead of {self.shape}. Start again when the files no longer change."
+            )
         return image
 
 
-def _list_files(folder: Path, name: str) -> dict[str, os.stat_result]:
-    """{relative path: stat} of the files with an image's ending, sorted."""
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise InputError(f"{name}: {folder} {what}: accepted is a folder of images.")
-    found = {}
-    pending = [""]
-    while pending:
-        relative = pending.pop()
-        try:
-            with os.scandir(folder / relative) as items:
-                for item in items:
-                    path = os.path.join(relative, item.name)
-                    if item.is_dir(follow_symlinks=False):
-                        pending.append(path)
-                    elif item.name.lower().endswith(ENDINGS) and item.is_file():
-                        found[path] = item.stat()
-        except OSError as error:
-            raise InputError(
-                f"{name}: {folder / relative} cannot be read: {error.strerror}."
-            ) from error
-    return dict(sorted(found.items()))
-
-
-def _scan(
-    folder: Path, found: dict[str, os.stat_result], known: dict[str, _Entry]
-) -> dict[str, _Entry]:
-    """An entry for every file found: the known one if unchanged, else from its header."""
-
-    entries = {
+def _inspect(
+    folder: Path, listing: Listing, known: Mapping[str, FileRecord]
+) -> dict[str, FileRecord]:
+    """A record of every file: the known one if the file is unchanged, else a new one."""
+    records = {
         relative: known[relative]
-        for relative, stat in found.items()
-        if relative in known and known[relative][:2] == (stat.st_size, stat.st_mtime_ns)
+        for relative, found in listing.files.items()
+        if relative in known and known[relative][:2] == (found.st_size, found.st_mtime_ns)
     }
-    unread = [relative for relative in found if relative not in entries]
+    new = [relative for relative in listing.files if relative not in records]
 
-    def read(first: int) -> list[_Entry]:
-        some = unread[first : first + _CHUNK]
-        return [_read_header(os.path.join(folder, relative), found[relative]) for relative in some]
+    def inspect(first: int) -> list[FileRecord]:
+        return [
+            inspect_file(os.path.join(folder, relative), listing.files[relative])
+            for relative in new[first : first + _CHUNK]
+        ]
 
-    if unread:
-        chunks = decoding_threads().map(read, range(0, len(unread), _CHUNK))
-        entries.update(zip(unread, itertools.chain.from_iterable(chunks), strict=True))
-    return {relative: entries[relative] for relative in found}
-
-
-def _read_header(path: str, stat: os.stat_result) -> _Entry:
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
-            # Orientations 5 … 8 are stored on their side.
-            if "exif" in picture.info and picture.getexif().get(0x0112, 1) >= 5:
-                width, height = height, width
-            grey = picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;")
-            return _Entry(stat.st_size, stat.st_mtime_ns, width, height, channels=1 if grey else 3)
-    except Exception as error:  # Pillow's parsers raise many kinds for broken files
-        return _Entry(stat.st_size, stat.st_mtime_ns, error=_reason(error))
+    if new:
+        chunks = decoding_threads().map(inspect, range(0, len(new), _CHUNK))
+        records.update(zip(new, itertools.chain.from_iterable(chunks), strict=True))
+    return {relative: records[relative] for relative in listing.files}
 
 
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not a readable PNG, JPEG or WebP file"
-    text = str(error).strip().rstrip(".")
-    return getattr(error, "strerror", None) or text or type(error).__name__
-
-
-def _common_size(name: str, usable: dict[str, _Entry]) -> tuple[int, int]:
-    sizes = {(entry.height, entry.width) for entry in usable.values()}
+def _common_size(name: str, usable: Mapping[str, FileRecord]) -> tuple[int, int]:
+    sizes: dict[tuple[int, int], str] = {}
+    for relative, record in usable.items():
+        sizes.setdefault((record.height, record.width), relative)
     if len(sizes) > 1:
+        (height, width), (other_height, other_width) = list(sizes)[:2]
+        one, other = list(sizes.values())[:2]
         raise InputError(
-            f"{name} has images of {len(sizes)} different sizes: image_size must say the side "
-            "in pixels to bring them to."
+            f"{name} mixes sizes, {len(sizes)} different ones: {one} is {width}x{height} and "
+            f"{other} is {other_width}x{other_height}; image_size must say the side in pixels "
+            "to resize them to."
         )
-    return sizes.pop()
-
-
-def _read_index(index_path: str | os.PathLike | None, folder: Path) -> dict[str, _Entry]:
-    """The entries kept by an earlier run; none if the file is absent or of another kind."""
-    if index_path is None:
-        return {}
-    try:
-        index = json.loads(Path(index_path).read_text(encoding="utf-8"))
-        if (index["version"], index["folder"]) != (_INDEX_VERSION, str(folder.resolve())):
-            return {}
-        return {relative: _Entry(*entry) for relative, entry in index["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # only a cache: it is made anew
-
-
-def _write_index(index_path: str | os.PathLike, folder: Path, entries: dict[str, _Entry]) -> None:
-    index = {"version": _INDEX_VERSION, "folder": str(folder.resolve()), "files": entries}
-    write_text(index_path, json.dumps(index))
+    return next(iter(sizes))

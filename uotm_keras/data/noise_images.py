@@ -5,27 +5,27 @@ import numpy as np
 from uotm_keras.data.dataset import ArrayDataset
 from uotm_keras.utils.errors import InputError
 
-__all__ = ["noise"]
+__all__ = ["noise_dataset"]
 
 COUNT, MOST, SIZE = 1_000, 1_000_000, 32
 
 
-def noise(
+def noise_dataset(
     image_size: int | None = None,
     channels: int | None = None,
     count: int | None = None,
     seed: int = 0,
 ) -> ArrayDataset:
-    """Images whose values are independent and uniform on [-1, 1], in steps of a byte.
+    """Draw images whose values are independent and uniform on [-1, 1], in steps of a byte.
 
-    They are drawn at the size wanted, never resized, which would smooth them.
+    They are drawn at the requested size, because resizing would smooth them.
 
     Args:
-        image_size: side in pixels; None is 32.
-        channels: 1 or 3, independent of each other; None is 1.
-        count: number of images, 1 to 1 000 000; None is 1 000. The first ones of one seed and
-            shape do not depend on it.
-        seed: of the sample.
+        image_size: side in pixels. Defaults to 32.
+        channels: 1 or 3, independent of each other. Defaults to 1.
+        count: number of images, 1 to 1 000 000. Defaults to 1 000. The first images of a seed
+            and shape do not depend on it.
+        seed: seed of the sample (int, at least 0). Defaults to 0.
 
     Raises:
         InputError: fewer than one image or more than a million, or a negative seed.
@@ -36,7 +36,7 @@ def noise(
     if seed < 0:
         raise InputError(f"seed={seed}: accepted is a whole number, at least 0.")
     size = image_size or SIZE
-    # Named by its letters too, as the toys are.
+    # The letters of the name are part of the seed, as with the toys.
     rng = np.random.default_rng([seed, *b"noise"])
     images = rng.integers(0, 256, (count, size, size, channels or 1), np.uint8)
     return ArrayDataset(images, "noise", flip_by_default=True)

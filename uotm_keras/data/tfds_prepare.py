@@ -1,4 +1,4 @@
-"""Getting a TensorFlow Datasets set onto the disk, or saying exactly what is missing."""
+"""Prepare a dataset of TensorFlow Datasets, or say exactly what is missing."""
 
 import difflib
 import os
@@ -8,10 +8,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from uotm_keras.utils.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
 
 __all__ = ["check_obtainable", "is_prepared", "main", "open_builder", "prepare_tfds"]
 
@@ -21,20 +25,20 @@ _NAMED = 4  # files named in a message
 
 
 def prepare_tfds(name: str, data_dir: str | os.PathLike | None = None) -> Path:
-    """Downloads and prepares a TFDS set in the format that `tfds:NAME` reads.
+    """Download and prepare a TFDS dataset in the format that `tfds:NAME` reads.
 
-    Archives in DATA_DIR/downloads/manual are used instead of downloads. Needs TensorFlow.
+    Archives in DATA_DIR/downloads/manual are used instead of downloads. TensorFlow is required.
 
     Args:
-        name: such as "cifar10" or "celeb_a_hq/256".
-        data_dir: TFDS's folder; None takes TFDS_DATA_DIR or ~/tensorflow_datasets.
+        name: TFDS's name, such as "cifar10" or "celeb_a_hq/256".
+        data_dir: TFDS's folder. Defaults to TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Returns:
-        The folder of the prepared set.
+        The folder of the prepared dataset.
 
     Raises:
-        InputError: the set is unknown or cannot be obtained; the message says which file
-            to place where.
+        InputError: the dataset is unknown or cannot be obtained; the message says which
+            file to place where.
     """
     builder = open_builder(name, data_dir)
     if is_prepared(builder):
@@ -51,18 +55,31 @@ def prepare_tfds(name: str, data_dir: str | os.PathLike | None = None) -> Path:
             ),
         )
     except tfds.download.DownloadError as error:
-        raise _unobtainable(name, builder, f"{error}") from error
-    except Exception as error:  # the builders of TFDS raise whatever they like
-        reason = f"{type(error).__name__}: {error}"
+        raise _unobtainable(name, builder, _checksums(str(error)) or str(error)) from error
+    except Exception as error:  # the builders of TFDS raise many kinds
+        reason = _checksums(str(error)) or f"{type(error).__name__}: {error}"
         raise _unobtainable(name, builder, reason) from error
     return Path(builder.data_dir)
+
+
+def _checksums(text: str) -> str:
+    """The two checksums in TFDS's message on a download that is not the expected file."""
+    sums = dict(re.findall(r"(Expected|Got): UrlInfo\(.*?checksum='?([0-9a-f]{64})", text, re.S))
+    if len(sums) < 2:
+        return ""
+    url = re.search(r"Artifact (\S+?),", text)
+    file = url[1].rsplit("/", 1)[-1] if url else "a file"
+    return (
+        f"{file} has a wrong checksum: SHA-256 {sums['Expected']} is expected, and the file has "
+        f"{sums['Got']}"
+    )
 
 
 _ALIASES = {"lsun/church": "lsun/church_outdoor"}
 
 
-def open_builder(name: str, data_dir: str | os.PathLike | None):
-    """TFDS's builder of a set, which reads what is prepared and imports no TensorFlow."""
+def open_builder(name: str, data_dir: str | os.PathLike | None) -> "DatasetBuilder":
+    """Return TFDS's builder, which reads what is prepared without importing TensorFlow."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -79,8 +96,8 @@ def open_builder(name: str, data_dir: str | os.PathLike | None):
         near = difflib.get_close_matches(plain, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(f'tfds:{n}' for n in near)}? " if near else ""
         raise InputError(
-            f"unknown TFDS set {name!r}: {hint}accepted are the {len(known)} names of the "
-            "TensorFlow Datasets catalogue."
+            f"unknown TFDS dataset {name!r}: {hint}accepted are the {len(known)} names of the "
+            "TensorFlow Datasets catalog."
         )
     config = name.split(":")[0].split("/")[1:2]
     configs = list(tfds.builder_cls(plain).builder_configs)
@@ -93,8 +110,8 @@ def open_builder(name: str, data_dir: str | os.PathLike | None):
         raise InputError(f"tfds:{name} cannot be opened: {text[:400]}") from error
 
 
-def is_prepared(builder) -> bool:
-    """Whether the set is on the disk; without TFDS's warning where it is not."""
+def is_prepared(builder: "DatasetBuilder") -> bool:
+    """Return whether the dataset is on the disk, without TFDS's warning if it is not."""
     verbosity = logging.get_verbosity()
     try:
         logging.set_verbosity(logging.ERROR)
@@ -103,14 +120,14 @@ def is_prepared(builder) -> bool:
         logging.set_verbosity(verbosity)
 
 
-def check_obtainable(name: str, builder) -> None:
-    """Raises the `InputError` that says what is missing, without TFDS's minutes of retries."""
+def check_obtainable(name: str, builder: "DatasetBuilder") -> None:
+    """Raise the `InputError` that says what is missing, without TFDS's minutes of retries."""
     needed = _needed_files(builder)
     manual = _root(builder) / "downloads" / "manual"
     own_file = getattr(builder.builder_config, "file_name", None)
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and own_file and not (manual / own_file).exists():
         raise _unobtainable(name, builder, f"there is no {manual / own_file}")
-    hosts = {}
+    hosts: dict[str, str] = {}
     for url in needed:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme in ("http", "https"):
@@ -121,7 +138,7 @@ def check_obtainable(name: str, builder) -> None:
             raise _unobtainable(name, builder, f"{host} cannot be reached ({reason})")
 
 
-def _needed_files(builder) -> dict[str, str]:
+def _needed_files(builder: "DatasetBuilder") -> dict[str, str]:
     """{url: file name} of the downloads that are not on the disk yet."""
     from tensorflow_datasets.core.download.resource import get_dl_fname
 
@@ -145,7 +162,7 @@ def _needed_files(builder) -> dict[str, str]:
 
 
 def _unreachable(url: str) -> str:
-    """Why a host does not serve, or nothing; it may refuse HEAD and still serve."""
+    """Why a host does not answer, or nothing; it may refuse HEAD and still serve files."""
     try:
         request = urllib.request.Request(url, method="HEAD")
         with urllib.request.urlopen(request, timeout=_PATIENCE):
@@ -156,12 +173,12 @@ def _unreachable(url: str) -> str:
         return str(getattr(error, "reason", error))
 
 
-def _root(builder) -> Path:
+def _root(builder: "DatasetBuilder") -> Path:
     """TFDS's folder, above NAME/CONFIG/VERSION."""
     return Path(builder.data_dir).parents[len(builder.info.full_name.split("/")) - 1]
 
 
-def _unobtainable(name: str, builder, reason: str) -> InputError:
+def _unobtainable(name: str, builder: "DatasetBuilder", reason: str) -> InputError:
     root = _root(builder)
     files = list(dict.fromkeys(_needed_files(builder).values()))
     own_file = getattr(builder.builder_config, "file_name", None)
@@ -180,13 +197,13 @@ def _unobtainable(name: str, builder, reason: str) -> InputError:
     )
     reason = " ".join(reason.split()).rstrip(".")
     return InputError(
-        f"tfds:{name} is not prepared in {root} and cannot be: {reason[:300]}; {what}, or run "
-        f"{command} where there is a network and copy {root / builder.name} from there."
+        f"tfds:{name} is not prepared in {root} and cannot be: {reason[:400]}; {what}, or run "
+        f"{command} on a computer with network access and copy {root / builder.name} from there."
     )
 
 
 def main(name: str, data_dir: str | None = None) -> None:
-    """Prepares a set; an error is the last line printed, with exit code 2."""
+    """Prepare a dataset; an error is the last line printed, and the exit code is 2."""
     try:
         prepare_tfds(name, data_dir)
     except InputError as error:

@@ -1,8 +1,7 @@
-"""Image sets of TensorFlow Datasets, by random access and without TensorFlow.
+"""Image datasets of TensorFlow Datasets, with random access and without TensorFlow.
 
-Reading array_record files needs no TensorFlow; writing them does, so a set that is not
-prepared yet is prepared in a process of its own, which also keeps TensorFlow's hands off
-the accelerator.
+Reading array_record files does not need TensorFlow; writing them does, so a dataset that is
+not prepared yet is prepared in another process, where TensorFlow cannot take the accelerator.
 """
 
 import os
@@ -10,15 +9,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from uotm_keras.data.dataset import content_key
 from uotm_keras.data.decoding import CACHE_BYTES, DecodingDataset
-from uotm_keras.data.pixels import CHANNELS, convert_channels, fit_picture
+from uotm_keras.data.pixels import CHANNELS, convert_channels, fit_picture, parse_background
 from uotm_keras.data.tfds_prepare import check_obtainable, is_prepared, open_builder, prepare_tfds
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
 
 __all__ = ["TFDSDataset"]
 
@@ -28,24 +31,24 @@ _LAST_CELEBA_TRAIN = 162_769  # zero-based; CelebA's list_eval_partition.txt
 
 
 class TFDSDataset(DecodingDataset):
-    """One split of an image set of TensorFlow Datasets.
+    """One split of an image dataset of TensorFlow Datasets.
 
     Args:
-        name: of the set, with its configuration, such as "cifar10" or "celeb_a_hq/256".
-        image_size: side in pixels to crop and resize to; None keeps the set's, and is
-            refused where its images differ in size.
-        channels: 1 or 3; None keeps the set's.
-        data_dir: where TFDS keeps its sets; None takes TFDS's own place
-            (TFDS_DATA_DIR or ~/tensorflow_datasets).
-        split: in TFDS's notation, such as "train", "test" or "train[:10%]". For
+        name: TFDS's name with the configuration, such as "cifar10" or "celeb_a_hq/256".
+        image_size: side in pixels to crop and resize to; None keeps the dataset's, and is
+            refused if its images differ in size.
+        channels: 1 or 3; None keeps the dataset's.
+        data_dir: TFDS's folder. Defaults to TFDS_DATA_DIR or ~/tensorflow_datasets.
+        split: a split in TFDS's notation, such as "train", "test" or "train[:10%]". For
             celeb_a_hq there is also "celeba_train": those of the 30 000 images that are
-            in CelebA's official training partition, as the papers train on. It needs the
+            in CelebA's official training partition, on which the papers train. It needs the
             file CelebA-HQ-to-CelebA-mapping.txt (of CelebAMask-HQ) in data_dir.
         cache_bytes: see `DecodingDataset`.
+        background: color on which transparent images are composited. Defaults to `"white"`.
 
     Raises:
-        InputError: the set is unknown, has no images of bytes or no such split, or is
-            absent and cannot be obtained (the message says which file to place where).
+        InputError: the dataset is unknown, has no uint8 images or no such split, or cannot
+            be obtained (the message says which file to place where).
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class TFDSDataset(DecodingDataset):
         data_dir: str | os.PathLike | None = None,
         split: str = "train",
         cache_bytes: int = CACHE_BYTES,
+        background: str = "white",
     ):
+        self._background = parse_background(background)
         self.name = f"tfds:{name}"
-        # A mirrored digit or letter is not one; photographs are.
+        # A mirrored digit or letter is implausible; a mirrored photograph is not.
         self.flip_by_default = not re.search("mnist|svhn|omniglot|dmlab", name)
         builder = open_builder(name, data_dir)
         self._key, feature = _image_feature(self.name, builder.info.features)
@@ -98,11 +103,13 @@ class TFDSDataset(DecodingDataset):
         if image.shape[:2] == self.shape[:2] and image.shape[2] in CHANNELS:
             return convert_channels(image, self.shape[2])
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        return fit_picture(picture, self._image_size, self.shape[2])
+        return fit_picture(picture, self._image_size, self.shape[2], self._background)
 
 
-def _prepare_apart(name: str, data_dir, builder) -> None:
-    """Prepares a set in another process, after making sure here that it can be done."""
+def _prepare_apart(
+    name: str, data_dir: str | os.PathLike | None, builder: "DatasetBuilder"
+) -> None:
+    """Prepare a dataset in another process, after checking here that it is possible."""
     check_obtainable(name, builder)
     if "tensorflow" in sys.modules:
         prepare_tfds(name, data_dir)
@@ -121,7 +128,7 @@ def _prepare_apart(name: str, data_dir, builder) -> None:
         raise InputError(lines[-1])
 
 
-def _image_feature(name: str, features):
+def _image_feature(name: str, features: Any) -> tuple[str, Any]:
     import tensorflow_datasets as tfds
 
     images = {
@@ -137,7 +144,7 @@ def _image_feature(name: str, features):
     return key, images[key]
 
 
-def _open_split(name: str, builder, split: str):
+def _open_split(name: str, builder: "DatasetBuilder", split: str) -> Any:
     try:
         return builder.as_data_source(split=split)
     except NotImplementedError as error:
@@ -152,8 +159,8 @@ def _open_split(name: str, builder, split: str):
         ) from error
 
 
-def _celeba_train(name: str, builder, records) -> np.ndarray:
-    """Which records are images of CelebA's training partition."""
+def _celeba_train(name: str, builder: "DatasetBuilder", records: Any) -> np.ndarray:
+    """The indices of the records that are in CelebA's training partition."""
     if builder.name != "celeb_a_hq":
         raise InputError(f"split={CELEBA_TRAIN!r} is for tfds:celeb_a_hq, not for {name}.")
     root = Path(builder.data_dir).parents[len(builder.info.full_name.split("/")) - 1]
@@ -179,7 +186,7 @@ def _celeba_train(name: str, builder, records) -> np.ndarray:
     return np.flatnonzero([number in training for number in numbers.tolist()])
 
 
-def _image_number(name: str, records, index: int) -> int:
+def _image_number(name: str, records: Any, index: int) -> int:
     """The number in the original file name, such as 123 of imgHQ00123.png."""
     import tensorflow_datasets as tfds
 

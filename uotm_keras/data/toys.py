@@ -1,11 +1,12 @@
 """Toy distributions in one and two dimensions.
 
 The one-dimensional ones and the grid of 25 Gaussians are those of the papers (Choi et al.,
-arXiv 2305.14777 and 2310.02611). For the other planar ones, whose numbers are not
-published, the scale is chosen here to be that of the grid: about [-4, 4]².
+arXiv 2305.14777 and 2310.02611). The parameters of the other planar ones are not published;
+here they have the scale of the grid, about [-4, 4]².
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,10 @@ from uotm_keras.utils.errors import InputError, unknown_name
 
 __all__ = ["TOYS", "toy"]
 
-_ONE_D, _TWO_D = 4_000, 50_000  # points, unless the caller says otherwise
+_ONE_D, _TWO_D = 4_000, 50_000  # default numbers of points
 
 
-def _mixture(weights, means, deviation: float):
+def _mixture(weights: Any, means: Any, deviation: float) -> Callable[..., Any]:
     means = np.asarray(means, float)
     means = means[:, None] if means.ndim == 1 else means
 
@@ -44,7 +45,7 @@ def _grid(start: float, stop: float, step: float) -> np.ndarray:
 
 
 def _spiral(rng: np.random.Generator, count: int) -> tuple[np.ndarray, None]:
-    """One and a half turns from the middle out to radius 4, noise 0.05."""
+    """One and a half turns from the center to radius 4, noise 0.05."""
     fraction = np.sqrt(rng.uniform(size=count))  # √: evenly along the arm
     angle = 3 * np.pi * fraction
     arm = 4 * fraction[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -60,7 +61,7 @@ def _checkerboard(rng: np.random.Generator, count: int) -> tuple[np.ndarray, Non
 
 
 def _moons(rng: np.random.Generator, count: int) -> tuple[np.ndarray, None]:
-    """scikit-learn's two moons, noise 0.05, centred and doubled."""
+    """scikit-learn's two moons, noise 0.05, centered and doubled."""
     from sklearn.datasets import make_moons
 
     points, _ = make_moons(count, noise=0.05, random_state=int(rng.integers(2**31)))
@@ -82,28 +83,28 @@ _DRAWS: dict[str, tuple[Callable, int]] = {
 }
 TOYS = tuple(_DRAWS)
 MOST = 100_000_000
-"""Points of a sample."""
+"""The largest number of points of a sample."""
 
 
 def toy(name: str, count: int | None = None, seed: int = 0) -> PointDataset:
-    """A sample of a toy distribution.
+    """Draw a sample of a toy distribution.
 
     | name | distribution |
     |---|---|
     | gaussian_1d, gaussian_2d | N(0, I) |
     | outliers_1d, outliers_1d_source | 0.99 N(1, 0.1²) + 0.01 N(-1, 0.1²); N(0, 1) |
     | mixture_1d, mixture_1d_source | ⅔ N(2, ½²) + ⅓ N(-1, ½²); ½ N(1, ½²) + ½ N(-1, ½²) |
-    | 8gaussians | variance 0.02, centres on the circle of radius 4 |
-    | 25gaussians | variance 0.02, centres on the grid -4, -2, …, 4 |
+    | 8gaussians | variance 0.02, centers on the circle of radius 4 |
+    | 25gaussians | variance 0.02, centers on the grid -4, -2, …, 4 |
     | spiral, checkerboard, moons | see the functions of this module |
 
     Args:
         name: one of `TOYS`.
-        count: number of points, 1 to 100 000 000; default 4 000 in 1-D, 50 000 in 2-D.
-        seed: of the sample.
+        count: number of points, 1 to 100 000 000. Defaults to 4 000 in 1-D and 50 000 in 2-D.
+        seed: seed of the sample (int, at least 0). Defaults to 0.
 
     Returns:
-        Points, float32 (count, 1 or 2). Those of outliers_1d know which are outliers.
+        Points, float32 (count, 1 or 2). Those of outliers_1d have known outliers.
     """
     if name not in _DRAWS:
         raise unknown_name("toy", name, TOYS)
@@ -113,7 +114,7 @@ def toy(name: str, count: int | None = None, seed: int = 0) -> PointDataset:
         raise InputError(f"toy:{name}:{count}: accepted is a count from 1 to {MOST} points.")
     if seed < 0:
         raise InputError(f"seed={seed}: accepted is a whole number, at least 0.")
-    # Named by its letters too, so that source and target of one seed are independent.
+    # The letters of the name are part of the seed, so that two toys are independent.
     rng = np.random.default_rng([seed, *name.encode()])
     points, component = draw(rng, count)
     outliers = np.flatnonzero(component == 1) if name == "outliers_1d" else None

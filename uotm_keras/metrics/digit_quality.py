@@ -1,19 +1,20 @@
-"""Are generated digits digits? A score against scikit-learn's classifiers, not FID.
+"""The quality of generated digits, judged by a scikit-learn classifier; not FID.
 
-A support-vector classifier is fitted to real digits. Of the samples it is asked how many
-it is sure of, whether all ten classes occur, and, by distances, whether the samples are
-copies of training images.
+A support-vector classifier is trained on real digits. The score says how many samples it
+recognizes with confidence, whether all ten classes occur, and, by distances, whether the samples
+are copies of training images.
 """
 
 import dataclasses
 import functools
 import warnings
+from typing import Any
 
 import numpy as np
 
 from uotm_keras.metrics.digit_features import load_digit_images
-from uotm_keras.metrics.extractors import to_uint8
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.pixels import to_uint8
 
 CONFIDENT = 0.8
 """The class probability above which a sample counts as a digit."""
@@ -25,12 +26,12 @@ class DigitQuality:
 
     Attributes:
         confident: share of samples with a class probability above 0.8.
-        smallest_class, largest_class: shares of the rarest and of the commonest class.
-        novelty: median distance of a sample to the nearest of *all* real images, over that
-            of a held-out real image to the nearest of the others; 0 for copies, about 1
+        smallest_class, largest_class: shares of the least and of the most frequent class.
+        novelty: median distance of a sample to the nearest of *all* real images, divided by
+            that of a held-out real image to the nearest of the others; 0 for copies, about 1
             for real digits.
         real_confident: the share `confident` of held-out real images.
-        classifier_accuracy: of the classifier on held-out real images.
+        classifier_accuracy: accuracy of the classifier on held-out real images.
     """
 
     confident: float
@@ -41,17 +42,17 @@ class DigitQuality:
     classifier_accuracy: float
 
     def describe(self) -> str:
-        """The score in a few lines for people."""
+        """Return the score as a few lines of text."""
         return "\n".join(
             [
-                f"  recognised as a digit with probability above {CONFIDENT}: "
+                f"  recognized as a digit with probability above {CONFIDENT}: "
                 f"{self.confident:.1%} of the samples (real held-out digits: "
                 f"{self.real_confident:.1%})",
                 f"  shares of the ten classes: {self.smallest_class:.1%} to "
-                f"{self.largest_class:.1%} (10 % each would be even)",
-                f"  distance to the nearest training image: {self.novelty:.2f} of a real "
-                "held-out digit's own (copies would have 0)",
-                f"  the judge: a support-vector classifier, {self.classifier_accuracy:.1%} "
+                f"{self.largest_class:.1%} (a uniform share is 10 %)",
+                f"  distance to the nearest training image: {self.novelty:.2f} times that of a "
+                "real held-out digit (0 for copies)",
+                f"  judged by a support-vector classifier, {self.classifier_accuracy:.1%} "
                 "accurate on held-out real digits",
             ]
         )
@@ -59,7 +60,7 @@ class DigitQuality:
 
 @dataclasses.dataclass(frozen=True)
 class _Judge:
-    classifier: object
+    classifier: Any
     real: np.ndarray  # all real images, float64 (N, pixels) in [0, 1]
     held_out_distance: float
     real_confident: float
@@ -67,19 +68,19 @@ class _Judge:
 
 
 def digit_quality(samples: np.ndarray, dataset: str = "digits") -> DigitQuality:
-    """Scores generated digits against the real ones.
+    """Score generated digits against the real ones.
 
     Args:
-        samples: float (N, H, W, 1) in [−1, 1], of the data set's size.
-        dataset: "digits" (8×8) or "mnist5k" (32×32).
+        samples: floats (N, H, W, 1) in [−1, 1], with the size of the dataset's images.
+        dataset: `"digits"` (8×8, default) or `"mnist5k"` (32×32).
 
     Raises:
-        InputError: another data set, or samples of another shape.
+        InputError: the dataset is another one, or the samples have another shape.
     """
     judge = _judge(dataset)
-    flat = to_uint8(samples, (-1.0, 1.0)).reshape(len(samples), -1) / 255.0
+    flat = to_uint8(samples).reshape(len(samples), -1) / 255.0
     if flat.shape[1] != judge.real.shape[1]:
-        raise InputError(f"samples of shape {samples.shape} are not of the size of {dataset!r}.")
+        raise InputError(f"samples of shape {samples.shape} do not have the size of {dataset!r}.")
     probabilities = judge.classifier.predict_proba(flat)
     shares = np.bincount(probabilities.argmax(axis=1), minlength=10) / len(flat)
     return DigitQuality(
@@ -103,8 +104,8 @@ def _judge(dataset: str) -> _Judge:
         real, labels, test_size=0.2, random_state=0, stratify=labels
     )
     with warnings.catch_warnings():
-        # To be removed in scikit-learn 1.11: the recommended calibration is far surer of
-        # itself, and scores would no longer compare.
+        # `probability` will be removed in scikit-learn 1.11; the recommended calibration is far
+        # more confident, so that scores would no longer be comparable.
         warnings.simplefilter("ignore", FutureWarning)
         classifier = SVC(C=10.0, probability=True, random_state=0).fit(train, train_labels)
     return _Judge(

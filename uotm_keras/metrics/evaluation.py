@@ -1,4 +1,4 @@
-"""One pass over samples, every score from the same features."""
+"""Computes all scores from one pass over the samples."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.inception_score import inception_score
 from uotm_keras.metrics.kernel import kernel_distance
 from uotm_keras.metrics.precision_recall import precision_recall
@@ -14,25 +15,26 @@ from uotm_keras.metrics.references import Reference, open_reference
 from uotm_keras.metrics.samples import jpeg_round_trip
 from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance, warn_if_few
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.pixels import to_uint8
 from uotm_keras.version import __version__
 
 METRICS = ("fid", "kid", "is", "pr", "dc")
 PROTOCOLS = ("uint8", "jpeg")
 FEATURE_METRICS = frozenset(("kid", "pr", "dc"))
-"""The metrics that need each image's features, not their mean and covariance alone."""
+"""The metrics that need the features of each image, not only their mean and covariance."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The metrics' settings; the defaults are those of torch-fidelity and of the papers.
+    """Settings of the metrics; the defaults are those of torch-fidelity and of the papers.
 
     Attributes:
-        kid_subsets, kid_subset_size: subsets of the KID.
-        is_splits: parts of the Inception Score.
-        k, density_k: neighbours of precision and recall, of density and coverage.
-        neighbour_samples: at most so many samples of each side, drawn at random, go into
-            these four, whose time grows with the square of it.
-        seed: of the subsets.
+        kid_subsets, kid_subset_size: number and size of KID's subsets.
+        is_splits: number of splits of the Inception Score.
+        k, density_k: neighbors for precision and recall, and for density and coverage.
+        neighbour_samples: largest number of samples per side, drawn at random, for these
+            four, whose time grows with its square.
+        seed: seed of the subsets.
     """
 
     kid_subsets: int = 100
@@ -45,24 +47,24 @@ class Options:
 
 
 def check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:
-    """The names, in the order of `METRICS`, each once.
+    """Return the names in the order of `METRICS`, each once.
 
     Raises:
-        InputError: an unknown name, or none.
+        InputError: a name is unknown, or there is none.
     """
     metrics = list(metrics)
     for name in metrics:
         if name not in METRICS:
             raise unknown_name("metric", name, METRICS)
     if not metrics:
-        raise InputError(f"no metrics were named: accepted are {', '.join(METRICS)}.")
+        raise InputError(f"no metrics are given: accepted are {', '.join(METRICS)}.")
     return tuple(name for name in METRICS if name in metrics)
 
 
 def check_enough(
     metrics: Iterable[str], count: int, options: Options, what: str = "samples"
 ) -> None:
-    """Whether so many images are enough for the metrics.
+    """Check that there are enough images for the metrics.
 
     Raises:
         InputError: a metric needs more; the message says how many.
@@ -90,11 +92,11 @@ def evaluate_images(
     value_range: tuple[float, float] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict:
-    """Scores samples against a reference; features are computed once for all metrics.
+    """Score samples against a reference; features are computed once for all metrics.
 
     Args:
-        batches: samples (b, H, W, C), uint8, or floats that are rounded to uint8 first.
-        reference: see `open_reference`; `is` alone needs none, and takes None.
+        batches: samples (b, H, W, C), uint8, or floats, which are rounded to uint8 first.
+        reference: see `open_reference`; may be None if `is` is the only metric.
         metrics: names of `METRICS`: fid, kid, is (Inception Score), pr (precision and
             recall), dc (density and coverage).
         extractor: see `as_extractor`.
@@ -105,14 +107,14 @@ def evaluate_images(
         progress: called with the number of samples after each batch.
 
     Returns:
-        A dict that JSON can hold: `metrics`, from fid, kid, kid_std, is, is_std, precision,
+        A dict that JSON can represent: `metrics`, from fid, kid, kid_std, is, is_std, precision,
         recall, density, coverage to floats; `samples` and `reference_samples` (counts;
         None if a reference file does not say); `network`, `weights`, `preprocessing`,
-        `protocol`, `reference`, `version`; `neighbour_samples` where pr or dc was asked;
-        `notes`, sentences that belong beside the numbers.
+        `protocol`, `reference`, `version`; `neighbour_samples` if pr or dc is among the metrics;
+        `notes`, sentences that belong next to the numbers.
 
     Raises:
-        InputError: what the metrics, the samples or the reference cannot be used for.
+        InputError: the metrics, the samples and the reference do not fit together.
     """
     metrics = check_metrics(metrics)
     if protocol not in PROTOCOLS:
@@ -120,17 +122,16 @@ def evaluate_images(
     options = options or Options()
     extractor = as_extractor(extractor)
     needs_features = any(name in FEATURE_METRICS for name in metrics)
-    if metrics == ("is",):
-        reference = None
-    elif reference is None:
-        raise InputError(f"metrics {', '.join(metrics)} need a reference.")
-    else:
-        reference = open_reference(reference, extractor, keep_features=needs_features)
-    if needs_features and reference.features is None:
+    opened: Reference | None = None
+    if metrics != ("is",):
+        if reference is None:
+            raise InputError(f"metrics {', '.join(metrics)} need a reference.")
+        opened = open_reference(reference, extractor, keep_features=needs_features)
+    if needs_features and opened is not None and opened.features is None:
         named = [name for name in metrics if name in FEATURE_METRICS]
         raise InputError(
-            f"the reference {reference.description} holds a mean and a covariance only, and "
-            f"{', '.join(named)} need its images: give a data set, a folder or an array."
+            f"the reference {opened.description} contains only a mean and a covariance, and "
+            f"{', '.join(named)} need its images: give a dataset, a folder or an array."
         )
     seen = _Features(extractor, keep=needs_features, logits="is" in metrics)
     for batch in batches:
@@ -145,31 +146,31 @@ def evaluate_images(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        values = _scores(metrics, seen, reference, options)
+        values = _scores(metrics, seen, opened, options)
     notes = [str(warning.message) for warning in caught]
     network = extractor.network
     if network.note:
         notes.insert(0, network.note)
-    if reference is not None and reference.network is None:
+    if opened is not None and opened.network is None:
         notes.append(
-            f"{reference.description} does not say which network and preprocessing it was made "
-            "with; they are assumed to be the samples'."
+            f"{opened.description} does not say which network and preprocessing made it; "
+            "the samples' are assumed."
         )
     result = {
         "metrics": values,
         "samples": seen.count,
-        "reference_samples": None if reference is None else reference.count,
+        "reference_samples": None if opened is None else opened.count,
         "network": network.name,
         "weights": network.weights,
         "preprocessing": network.preprocessing,
         "protocol": protocol,
-        "reference": None if reference is None else reference.description,
+        "reference": None if opened is None else opened.description,
         "version": __version__,
         "notes": notes,
     }
-    if "pr" in metrics or "dc" in metrics:
+    if ("pr" in metrics or "dc" in metrics) and opened is not None and opened.features is not None:
         result["neighbour_samples"] = [
-            min(options.neighbour_samples, n) for n in (len(reference.features), seen.count)
+            min(options.neighbour_samples, n) for n in (len(opened.features), seen.count)
         ]
     return result
 
@@ -179,13 +180,13 @@ def _full_range(batch: np.ndarray) -> tuple[float, float]:
     if not (0 <= low and high <= 255) or 0 < high <= 1:
         raise InputError(
             f"samples range from {low:.4g} to {high:.4g}: accepted are uint8 and floats in "
-            "[0, 255]; say value_range=(-1, 1) or (0, 1) for others."
+            "[0, 255]; pass value_range=(-1, 1) or (0, 1) for others."
         )
     return (0.0, 255.0)
 
 
 class _Features:
-    """What is kept of the samples: sums for FID, features and logits only where needed."""
+    """What is kept of the samples: sums for FID, features and logits only if needed."""
 
     def __init__(self, extractor: Extractor, keep: bool, logits: bool):
         self.extractor, self.keep, self.logits = extractor, keep, logits
@@ -209,7 +210,7 @@ class _Features:
             if "logits" not in outputs:
                 raise InputError(
                     f"metric 'is' needs logits, and the feature extractor "
-                    f"{self.extractor.network.name} gives none."
+                    f"{self.extractor.network.name} returns none."
                 )
             self._logits.append(np.asarray(outputs["logits"], "float32"))
 
@@ -227,17 +228,18 @@ def _scores(
     metrics: tuple[str, ...], seen: _Features, reference: Reference | None, options: Options
 ) -> dict[str, float]:
     values: dict[str, float] = {}
-    if "fid" in metrics:
-        statistics = seen.statistics
+    statistics = seen.statistics
+    if "fid" in metrics and reference is not None and statistics is not None:
         warn_if_few(statistics.count, statistics.dim, "samples")
         if reference.count is not None:
             warn_if_few(reference.count, len(reference.mean), "reference")
         values["fid"] = frechet_distance(
             reference.mean, reference.covariance, statistics.mean, statistics.covariance
         )
-    if "kid" in metrics:
+    real_features = None if reference is None else reference.features
+    if "kid" in metrics and real_features is not None:
         values["kid"], values["kid_std"] = kernel_distance(
-            reference.features,
+            real_features,
             seen.features,
             options.kid_subsets,
             options.kid_subset_size,
@@ -247,11 +249,11 @@ def _scores(
         values["is"], values["is_std"] = inception_score(
             seen.all_logits, options.is_splits, seed=options.seed
         )
-    if "pr" in metrics or "dc" in metrics:
+    if ("pr" in metrics or "dc" in metrics) and real_features is not None:
         rng = np.random.default_rng(options.seed)
         real, fake = (
             _draw(features, options.neighbour_samples, rng)
-            for features in (reference.features, seen.features)
+            for features in (real_features, seen.features)
         )
         scores = precision_recall(real, fake, options.k, options.density_k)
         if "pr" in metrics:

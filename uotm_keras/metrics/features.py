@@ -1,11 +1,15 @@
-"""What the metrics share: images in, features kept or summed on the host."""
+"""Base class of the Keras metrics: features of images, kept or summed on the host."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from uotm_keras.metrics.extractors import as_extractor, to_uint8
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.pixels import to_uint8
+from uotm_keras.utils.typing import Tensor
 
 try:
     from keras.src.backend.common.symbolic_scope import in_symbolic_scope
@@ -18,18 +22,15 @@ except ImportError:  # a later Keras; shapes are then inferred by running the me
 class FeatureMetric(keras.metrics.Metric):
     """A metric of two sets of images, through a feature extractor.
 
-    Features go to NumPy as soon as they are computed and all sums are float64, whatever
-    the backend. A metric therefore runs outside compiled graphs: in `fit` and `evaluate`
-    compile the model with `run_eagerly=True`.
+    Features are converted to NumPy as soon as they are computed, and all sums are float64 on
+    every backend. A metric therefore runs outside compiled graphs: to use it in `fit` and
+    `evaluate`, compile the model with `run_eagerly=True`.
 
     Args:
-        extractor: see `as_extractor`; `"features"` where the metric is given features.
-        value_range: None passes the images on as they are (FID wants [0, 255]); else what
-            is black and white in them, (-1, 1) say, and they are rounded to uint8 first.
-        name: the metric's.
-
-    Call arguments of `update_state` (in `fit`, real is y_true and fake y_pred):
-        real, fake: batches of images (n, H, W, C), or None.
+        extractor: see `as_extractor`; `"features"` if the metric receives features.
+        value_range: the values of black and of white, such as (-1, 1): images are first
+            rounded to uint8. None passes them unchanged (FID expects [0, 255]).
+        name: name of the metric.
     """
 
     uses_real = True
@@ -46,8 +47,13 @@ class FeatureMetric(keras.metrics.Metric):
         self.value_range = value_range
         self._kept: dict[str, list[np.ndarray]] = {"real": [], "fake": []}
 
-    def update_state(self, real=None, fake=None, sample_weight=None) -> None:
-        """Adds a batch to either side or to both.
+    def update_state(
+        self, real: Tensor = None, fake: Tensor = None, sample_weight: Any = None
+    ) -> None:
+        """Add a batch of real images, of fake images, or of both.
+
+        Args:
+            real, fake: images (n, H, W, C), or None. In `fit`, real is y_true and fake y_pred.
 
         Raises:
             InputError: shapes or values that do not fit, sample weights, or a call from
@@ -61,10 +67,10 @@ class FeatureMetric(keras.metrics.Metric):
             if images is not None and (side == "fake" or self.uses_real):
                 self.add(side, self._features(images))
 
-    def _features(self, images) -> np.ndarray:
+    def _features(self, images: Tensor) -> np.ndarray:
         try:
             images = ops.convert_to_numpy(images)
-        except Exception as error:  # each backend has its own for traced tensors
+        except Exception as error:  # each backend raises its own for traced tensors
             raise InputError(
                 f"{self.name} accumulates in float64 outside compiled graphs: compile the "
                 "model with run_eagerly=True, or call update_state with arrays."
@@ -74,44 +80,48 @@ class FeatureMetric(keras.metrics.Metric):
         outputs = self.extractor(images)
         if not self.uses_logits:
             return outputs["features"]
-        # With the extractor "features" the logits themselves are given.
+        # With the extractor "features", the logits themselves are passed.
         given = self.extractor.network.name == "features as given"
         logits = outputs["features"] if given else outputs.get("logits")
         if logits is None:
-            raise InputError(f"{self.name} needs logits, and the feature extractor gives none.")
+            raise InputError(f"{self.name} needs logits, and the feature extractor returns none.")
         return logits
 
     def add(self, side: str, features: np.ndarray) -> None:
-        """Takes in features (n, d) of `side`, "real" or "fake"."""
+        """Add features (n, d) of `side`, `"real"` or `"fake"`."""
         self._kept[side].append(np.array(features))
 
     def real_features(self) -> np.ndarray:
+        """Return the features of all real images."""
         return self._join("real")
 
     def fake_features(self) -> np.ndarray:
+        """Return the features of all fake images."""
         return self._join("fake")
 
     def _join(self, side: str) -> np.ndarray:
         kept = self._kept[side]
         if not kept:
-            raise InputError(f"{self.name} has seen no {side} images.")
+            raise InputError(f"{self.name} has received no {side} images.")
         if len(kept) > 1:
             kept[:] = [np.concatenate(kept)]
         return kept[0]
 
     def reset_state(self) -> None:
+        """Forget all images."""
         for kept in self._kept.values():
             kept.clear()
 
-    def result(self):
-        """The value so far, a float64 scalar.
+    def result(self) -> Any:
+        """Return the value so far, a float64 scalar.
 
         Raises:
-            InputError: too few samples so far.
+            InputError: there are too few samples.
         """
         if in_symbolic_scope():
             return ops.zeros(())
         return np.float64(self.value())
 
     def value(self) -> float:
+        """Return the value so far."""
         raise NotImplementedError

@@ -5,29 +5,9 @@ import os
 import numpy as np
 
 from uotm_keras.metrics.features import FeatureMetric
-from uotm_keras.metrics.statistics import (
-    FeatureStatistics,
-    check_features,
-    frechet_distance,
-    warn_if_few,
-)
+from uotm_keras.metrics.references import Reference, as_reference
+from uotm_keras.metrics.statistics import FeatureStatistics, frechet_distance, warn_if_few
 from uotm_keras.utils.errors import InputError
-
-
-def frechet_distance_of_features(real: np.ndarray, fake: np.ndarray) -> float:
-    """Fréchet distance between Gaussians fitted to features (n, d) and (m, d).
-
-    Raises:
-        InputError: fewer than two samples, other dimensions, NaN.
-    """
-    moments = []
-    for what, features in (("real features", real), ("fake features", fake)):
-        features = check_features(features, what)
-        statistics = FeatureStatistics(features.shape[1])
-        statistics.update(features)
-        warn_if_few(statistics.count, statistics.dim, what)
-        moments += [statistics.mean, statistics.covariance]
-    return frechet_distance(*moments)
 
 
 class FrechetInceptionDistance(FeatureMetric):
@@ -35,11 +15,12 @@ class FrechetInceptionDistance(FeatureMetric):
 
     Args:
         extractor: see `FeatureMetric`.
-        reference: the real side's statistics, once and for all: a `FeatureStatistics`, or
-            the path of an `.npz` with `mu` and `sigma`; None: they come as real images.
+        reference: statistics of the real images: a `FeatureStatistics`, or the path of an
+            `.npz` with `mu` and `sigma`. Defaults to None: real images are passed to
+            `update_state`.
         value_range, name: see `FeatureMetric`.
 
-    Examples:
+    Example:
         >>> fid = FrechetInceptionDistance("features")
         >>> x = np.random.default_rng(0).normal(size=(100, 4))
         >>> fid.update_state(real=x, fake=x + 2.0)
@@ -55,10 +36,8 @@ class FrechetInceptionDistance(FeatureMetric):
         name: str = "fid",
     ):
         super().__init__(extractor, value_range, name)
-        self._reference = None
+        self._reference: Reference | None = None
         if reference is not None:
-            from uotm_keras.metrics.references import as_reference
-
             self._reference = as_reference(reference)
             self._reference.check(self.extractor.network)
             self.uses_real = False
@@ -70,9 +49,9 @@ class FrechetInceptionDistance(FeatureMetric):
         self._statistics[side].update(features)
 
     def statistics(self, side: str) -> FeatureStatistics:
-        """The sums of `side`, "real" or "fake", to save or merge."""
+        """Return the statistics of `side`, `"real"` or `"fake"`, to save or merge."""
         if side not in self._statistics:
-            raise InputError(f"{self.name} has seen no {side} images.")
+            raise InputError(f"{self.name} has received no {side} images.")
         return self._statistics[side]
 
     def reset_state(self) -> None:

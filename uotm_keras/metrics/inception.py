@@ -1,13 +1,14 @@
-"""The Inception network in whose features FIDs are stated.
+"""The Inception network whose features define FID.
 
 It is the graph of TensorFlow's `inception-2015-12-05`, as ported to PyTorch by pytorch-fid
 (released names are those of that port), and not `keras.applications.InceptionV3`: average
-pools leave the padding out of the count, the last block pools by maximum, batch norm has
+pooling does not count the padding, the last block uses max pooling, batch normalization has
 ε = 1e-3 and a scale, and there are 1008 classes.
 """
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,16 +19,17 @@ from uotm_keras.metrics.inception_weights import is_published, load_inception_we
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.resizing import FIDPreprocessing, check_preprocessing
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 BATCH_NORM_EPSILON = 1e-3
 CLASSES = 1008
 
 
 class _Builder:
-    """Adds convolutions under their released names and remembers them.
+    """Adds convolutions under their released names and keeps them.
 
-    Each released convolution is followed by batch norm; both are one biased convolution
-    here, since the network is never trained.
+    Each released convolution is followed by batch normalization; here both are one convolution
+    with a bias, because the network is never trained.
     """
 
     def __init__(self, initializer: str, data_format: str):
@@ -36,9 +38,18 @@ class _Builder:
         self.spatial = {**self.options, "data_format": data_format}
         self.channel_axis = -1 if data_format == "channels_last" else 1
         self.convolutions: dict[str, keras.layers.Conv2D] = {}
-        self.dense: keras.layers.Dense | None = None
+        self.dense: Any = None
 
-    def conv(self, x, name: str, filters: int, kernel=1, strides: int = 1, padding="same"):
+    def conv(
+        self,
+        x: Tensor,
+        name: str,
+        filters: int,
+        kernel: int | tuple[int, int] = 1,
+        strides: int = 1,
+        padding: str = "same",
+    ) -> Tensor:
+        """Apply a convolution with ReLU."""
         layer = keras.layers.Conv2D(
             filters,
             kernel,
@@ -52,29 +63,32 @@ class _Builder:
         self.convolutions[name] = layer
         return layer(x)
 
-    def chain(self, x, block: str, *steps):
-        """Convolutions one after another; a step is (name, filters, kernel[, strides, padding])."""
+    def chain(self, x: Tensor, block: str, *steps: tuple[Any, ...]) -> Tensor:
+        """Apply convolutions in turn; a step is (name, filters, kernel[, strides, padding])."""
         for name, *arguments in steps:
             x = self.conv(x, f"{block}.{name}", *arguments)
         return x
 
-    def max_pool(self, x, name: str | None = None):
+    def max_pool(self, x: Tensor, name: str | None = None) -> Tensor:
+        """Apply the maximum over 3×3 at stride 2."""
         return keras.layers.MaxPooling2D(3, 2, name=name, **self.spatial)(x)
 
-    def same_pool(self, x, kind: str = "Average"):
-        """Average or maximum over 3×3 at stride 1, the padding left out of the count."""
+    def same_pool(self, x: Tensor, kind: str = "Average") -> Tensor:
+        """Apply the average or maximum over 3×3 at stride 1, without counting the padding."""
         return getattr(keras.layers, f"{kind}Pooling2D")(3, 1, "same", **self.spatial)(x)
 
-    def concatenate(self, branches: list, name: str):
+    def concatenate(self, branches: list[Tensor], name: str) -> Tensor:
+        """Concatenate branches along the channels."""
         return keras.layers.Concatenate(self.channel_axis, name=name, **self.options)(branches)
 
-    def channels_last(self, x):
+    def channels_last(self, x: Tensor) -> Tensor:
+        """Move the channels to the last axis."""
         if self.channel_axis == -1:
             return x
         return keras.layers.Permute((2, 3, 1), **self.options)(x)
 
 
-def _block_35(b: _Builder, x, name: str, pool_filters: int):
+def _block_35(b: _Builder, x: Tensor, name: str, pool_filters: int) -> Tensor:
     branches = [
         b.chain(x, name, ("branch1x1", 64)),
         b.chain(x, name, ("branch5x5_1", 48), ("branch5x5_2", 64, 5)),
@@ -86,7 +100,7 @@ def _block_35(b: _Builder, x, name: str, pool_filters: int):
     return b.concatenate(branches, name)
 
 
-def _reduce_to_17(b: _Builder, x, name: str):
+def _reduce_to_17(b: _Builder, x: Tensor, name: str) -> Tensor:
     branches = [
         b.chain(x, name, ("branch3x3", 384, 3, 2, "valid")),
         b.chain(
@@ -101,7 +115,7 @@ def _reduce_to_17(b: _Builder, x, name: str):
     return b.concatenate(branches, name)
 
 
-def _block_17(b: _Builder, x, name: str, width: int):
+def _block_17(b: _Builder, x: Tensor, name: str, width: int) -> Tensor:
     row, column = (1, 7), (7, 1)
     branches = [
         b.chain(x, name, ("branch1x1", 192)),
@@ -126,7 +140,7 @@ def _block_17(b: _Builder, x, name: str, width: int):
     return b.concatenate(branches, name)
 
 
-def _reduce_to_8(b: _Builder, x, name: str):
+def _reduce_to_8(b: _Builder, x: Tensor, name: str) -> Tensor:
     branches = [
         b.chain(x, name, ("branch3x3_1", 192), ("branch3x3_2", 320, 3, 2, "valid")),
         b.chain(
@@ -142,7 +156,7 @@ def _reduce_to_8(b: _Builder, x, name: str):
     return b.concatenate(branches, name)
 
 
-def _block_8(b: _Builder, x, name: str, pool: str):
+def _block_8(b: _Builder, x: Tensor, name: str, pool: str) -> Tensor:
     short = b.chain(x, name, ("branch3x3_1", 384))
     long = b.chain(x, name, ("branch3x3dbl_1", 448), ("branch3x3dbl_2", 384, 3))
     branches = [
@@ -198,30 +212,30 @@ def fid_inception_v3(
     preprocessing: str = "pytorch_fid",
     data_format: str | None = None,
 ) -> keras.Model:
-    """The FID Inception network, images in, features out.
+    """Build the FID Inception network, from images to features.
 
     Args:
-        weights: `"fid"`, the published weights, downloaded once and kept; the path of
+        weights: `"fid"`, the published weights, which are downloaded once; the path of
             pytorch-fid's or torch-fidelity's `.pth` (read without PyTorch) or of an `.npz`
-            of the same arrays; a dict from released name to array; None, random weights.
+            of the same arrays; a dict from released name to array; None for random weights.
             `"imagenet"` gives `keras.applications.InceptionV3` instead, whose scores are
             not comparable with published FIDs.
         preprocessing: `"pytorch_fid"` (half-pixel bilinear resize, to [−1, 1]) or `"tf1"`
-            (the original graph's resize and (x − 128)/128, as torch-fidelity does).
-        data_format: layout inside the network, which alters its speed only; None: what
-            suits the backend.
+            (the original graph's resize and (x − 128)/128, as in torch-fidelity).
+        data_format: layout inside the network, which affects only its speed. Defaults to the
+            backend's preferred layout.
 
     Returns:
         A model of (B, H, W, 3) images, uint8 or floats in [0, 255], of any size. Its
         outputs are a dict of float32 tensors: `pool3` (B, 2048), the features of FID;
         `logits` (B, 1008) without the bias, those of the Inception Score; and the maps
         `block64` (B, 73, 73, 64), `block192` (B, 35, 35, 192), `block768`
-        (B, 17, 17, 768). `"imagenet"` has pool3 and logits (B, 1000) only.
+        (B, 17, 17, 768). `"imagenet"` has only pool3 and logits (B, 1000).
 
     Raises:
-        InputError: weights that cannot be read or do not fit, all misfits listed.
+        InputError: the weights cannot be read or do not fit; all mismatches are listed.
 
-    Examples:
+    Example:
         >>> model = fid_inception_v3()
         >>> outputs = model(np.zeros((2, 32, 32, 3), "uint8"))
         >>> tuple(outputs["pool3"].shape)
@@ -241,26 +255,26 @@ def fid_inception_v3(
         digest = inception_hash(state)
     else:
         digest = array_hash({str(i): value for i, value in enumerate(model.get_weights())})
-    published = state is not None and is_published(weights)
+    published = weights is not None and is_published(weights)
     model.network = Network("FID Inception v3 (2015-12-05)", digest, preprocessing, published)
     return model
 
 
 def inception_hash(state: Mapping[str, np.ndarray]) -> str:
-    """Hash of the weights, the same whichever file they came from."""
+    """Return a hash of the weights that does not depend on the file they came from."""
     return array_hash({n: a for n, a in state.items() if not n.endswith("num_batches_tracked")})
 
 
 def released_shapes(builder: _Builder) -> dict[str, tuple[int, ...]]:
-    """Shape of every released array that is used."""
-    shapes = {}
+    """Return the shape of every released array that is used."""
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, layer in builder.convolutions.items():
         height, width, inputs, outputs = layer.kernel.shape
         shapes[f"{name}.conv.weight"] = (outputs, inputs, height, width)
         for part in ("weight", "bias", "running_mean", "running_var"):
             shapes[f"{name}.bn.{part}"] = (outputs,)
     shapes["fc.weight"] = (CLASSES, 2048)
-    shapes["fc.bias"] = (CLASSES,)  # checked, and left out of the logits
+    shapes["fc.bias"] = (CLASSES,)  # checked, but not used in the logits
     return shapes
 
 
@@ -276,7 +290,8 @@ def _assign(builder: _Builder, state: Mapping[str, np.ndarray]) -> None:
     if missing or unused or misshaped:
         raise InputError(
             "these weights are not those of the FID Inception network: "
-            f"{_some(missing)} missing; {_some(unused)} unused; {_some(misshaped)} mis-shaped."
+            f"{_some(missing)} missing; {_some(unused)} unused; "
+            f"{_some(misshaped)} of another shape."
         )
     for name, layer in builder.convolutions.items():
         kernel = np.asarray(state[f"{name}.conv.weight"], "float64")

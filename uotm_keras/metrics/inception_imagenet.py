@@ -1,4 +1,4 @@
-"""keras.applications' Inception in the place of the FID network: another scale of scores."""
+"""keras.applications' Inception instead of the FID network; its scores have another scale."""
 
 import keras
 
@@ -9,24 +9,24 @@ from uotm_keras.utils.errors import InputError
 
 
 def imagenet_inception(weights: str | None = "imagenet") -> keras.Model:
-    """`keras.applications.InceptionV3` with the interface of `fid_inception_v3`.
+    """Build `keras.applications.InceptionV3` with the interface of `fid_inception_v3`.
 
     Args:
-        weights: `"imagenet"`, which Keras downloads, the path of a file for
-            `keras.applications`, or None, random.
+        weights: `"imagenet"` (default), which Keras downloads; the path of a file for
+            `keras.applications`; or None for random weights.
 
     Returns:
         A model of images in [0, 255] of any size; outputs `pool3` (B, 2048) and `logits`
-        (B, 1000), without the bias. Its scores are not comparable with published FIDs.
+        (B, 1000) without the bias. Its scores are not comparable with published FIDs.
 
     Raises:
         InputError: Keras cannot download or read the weights.
     """
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")  # whatever a model in training uses
+    keras.config.set_dtype_policy("float32")  # a model in training may use another
     try:
         network = keras.applications.InceptionV3(weights=weights, input_shape=(299, 299, 3))
-    except Exception as error:  # Keras lets URL, HTTP and HDF5 errors of many kinds through
+    except Exception as error:  # URL, HTTP and HDF5 errors of many kinds
         raise InputError(
             f"keras.applications.InceptionV3(weights={weights!r}) cannot be loaded: {error}"
         ) from error
@@ -37,7 +37,7 @@ def imagenet_inception(weights: str | None = "imagenet") -> keras.Model:
     top = network.layers[-1]
     logits = keras.layers.Dense(top.units, use_bias=False, dtype="float32", name="logits")
     images = keras.Input((None, None, 3), dtype="float32", name="images")
-    # 2x/255 − 1, which is also keras.applications' own normalisation.
+    # 2x/255 − 1 is also the normalization of keras.applications.
     pool3 = features(FIDPreprocessing("pytorch_fid", name="preprocessing")(images))
     model = keras.Model(
         images, {"pool3": pool3, "logits": logits(pool3)}, name="imagenet_inception_v3"

@@ -1,6 +1,6 @@
 """Inception Score (Salimans et al. 2016, arXiv 1606.03498)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,21 +19,21 @@ class Score(NamedTuple):
 def inception_score(
     logits: np.ndarray, splits: int = 10, shuffle: bool = True, seed: int = 2020
 ) -> Score:
-    """exp E KL(p(y|x) ‖ p(y)), p(y) taken within each split.
+    """Return exp E KL(p(y|x) ‖ p(y)), with p(y) averaged within each split.
 
     Args:
-        logits: (n, classes); for comparable scores those of the FID Inception network
+        logits: (n, classes); for comparable scores, those of the FID Inception network
             without its bias.
-        splits: parts of equal size (±1) into which the samples are cut.
-        shuffle: True as in torch-fidelity; False cuts them as they come, as the original
-            program did, which differs if samples are ordered (by class, say).
-        seed: of the shuffling.
+        splits: number of parts of equal size (±1). Defaults to 10.
+        shuffle: True (default) as in torch-fidelity; False keeps the order, as the original
+            program did, which makes a difference if samples are sorted by class.
+        seed: seed of the shuffling. Defaults to 2020.
 
     Returns:
         (mean, std) over the splits; std is the population's. Computed in float64.
 
     Raises:
-        InputError: fewer samples than splits, NaN.
+        InputError: there are fewer samples than splits, or NaN values.
     """
     logits = check_features(logits, "logits")
     if splits < 1 or len(logits) < max(splits, 2):
@@ -59,10 +59,10 @@ def inception_score(
 
 
 class InceptionScore(FeatureMetric):
-    """Inception Score of the fake images, as a Keras metric; real ones are ignored.
+    """Inception Score of the fake images, as a Keras metric; real images are ignored.
 
     Args:
-        extractor: see `FeatureMetric`; it must give logits.
+        extractor: see `FeatureMetric`; it must return logits.
         splits, shuffle, seed: see `inception_score`.
         value_range, name: see `FeatureMetric`.
     """
@@ -72,7 +72,7 @@ class InceptionScore(FeatureMetric):
 
     def __init__(
         self,
-        extractor="fid",
+        extractor: object = "fid",
         splits: int = 10,
         shuffle: bool = True,
         seed: int = 2020,
@@ -80,10 +80,10 @@ class InceptionScore(FeatureMetric):
         name: str = "inception_score",
     ):
         super().__init__(extractor, value_range, name)
-        self.options = {"splits": splits, "shuffle": shuffle, "seed": seed}
+        self.options: dict[str, Any] = {"splits": splits, "shuffle": shuffle, "seed": seed}
 
     def compute(self) -> Score:
-        """(mean, std) over the splits."""
+        """Return (mean, std) over the splits."""
         return inception_score(self.fake_features(), **self.options)
 
     def value(self) -> float:

@@ -1,141 +1,113 @@
-"""The published Inception weights: found, downloaded, checked, kept."""
+"""The published Inception weights: found, downloaded, and checked."""
 
+import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
-import urllib.request
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
-from uotm_keras.metrics.cache import array_hash, cache_folder
+from uotm_keras.metrics.cache import cache_folder
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.files import atomic_path
-from uotm_keras.utils.pickles import DAMAGE
+from uotm_keras.utils.npz import read_arrays
 from uotm_keras.utils.pth import read_state_dict
 
 FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
 FID_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FID_FILE}"
-FID_SHA256_PREFIX = "6726825d"
-_CHECKSUM = "sha256_of_arrays"  # entry of our own files
+FID_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 def load_inception_weights(
     weights: str | os.PathLike | Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """The released arrays by name.
+    """Read the released arrays by name.
 
     Args:
-        weights: `"fid"`, the path of a `.pth` or `.npz`, or the arrays themselves.
+        weights: `"fid"` (the published file, downloaded once), the path of a `.pth` or `.npz`
+            file, or the arrays themselves.
 
     Raises:
-        InputError: no such file, a damaged or altered one, or no way to download it.
+        InputError: the file does not exist, is damaged or altered, or cannot be downloaded.
     """
     if isinstance(weights, Mapping):
         return dict(weights)
     if isinstance(weights, str) and weights == "fid":
-        return _published_weights()
-    path = Path(weights)
-    if not path.is_file():
-        raise InputError(
-            f"weights={str(weights)!r} is not a file: accepted are 'fid', 'imagenet', the path "
-            "of a .pth or .npz file, a dictionary of arrays, and None."
-        )
+        path = weights_folder() / FID_FILE
+        if not path.is_file():
+            _download(path)
+    else:
+        path = Path(weights)
+        if not os.path.isfile(path):
+            raise InputError(
+                f"weights={str(weights)!r} is not a file: accepted are 'fid', 'imagenet', the path "
+                "of a .pth or .npz file, a dictionary of arrays, and None."
+            )
     if path.suffix == ".npz":
-        return _read_npz(path)
-    _check_name(path)
-    return _tensors(read_state_dict(path), path)
+        state: Mapping[str, Any] = read_arrays(path)
+    else:
+        _check_hash(path)
+        state = read_state_dict(path)
+    if not state or not all(isinstance(value, np.ndarray) for value in state.values()):
+        raise InputError(f"{path} is not a flat dictionary from released name to tensor.")
+    return dict(state)
 
 
 def is_published(weights: str | os.PathLike | Mapping[str, np.ndarray]) -> bool:
-    """Whether `weights` names the published file, whose checksum was therefore checked."""
+    """Return whether `weights` names the published file, whose hash is therefore checked."""
     if isinstance(weights, Mapping):
         return False
     name = Path(weights).name
-    return name in ("fid", _kept_file().name) or name.endswith(f"-{FID_SHA256_PREFIX}.pth")
+    return name == "fid" or name.endswith(f"-{FID_SHA256[:8]}.pth")
 
 
 def weights_folder() -> Path:
+    """Return the folder of the cache in which the published file is kept."""
     return cache_folder("inception")
 
 
 def published_weights_at_hand() -> bool:
-    """Whether `"fid"` can be had without a download."""
-    return _kept_file().is_file() or (weights_folder() / FID_FILE).is_file()
-
-
-def _kept_file() -> Path:
-    return weights_folder() / f"fid-inception-{FID_SHA256_PREFIX}.npz"
-
-
-def _published_weights() -> dict[str, np.ndarray]:
-    kept = _kept_file()
-    if kept.is_file():
-        return _read_npz(kept)
-    released = weights_folder() / FID_FILE
-    downloaded = not released.is_file()
-    if downloaded:
-        _download(released)
-    _check_name(released)
-    state = _tensors(read_state_dict(released), released)
-    with atomic_path(kept) as temporary:
-        np.savez(temporary, **state, **{_CHECKSUM: np.array(array_hash(state))})
-    if downloaded:
-        released.unlink()
-    return state
+    """Return whether `"fid"` is available without a download."""
+    return (weights_folder() / FID_FILE).is_file()
 
 
 def _download(path: Path) -> None:
     try:
-        with urllib.request.urlopen(FID_URL, timeout=30) as response:
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                shutil.copyfileobj(response, file)
-                file.close()
-                _check_name(temporary, FID_SHA256_PREFIX)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Keras checks the hash after the file has its name: an interrupted download must not
+        # look like the file, so the name is given last.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download") as folder:
+            with contextlib.redirect_stdout(io.StringIO()):  # its progress bar
+                downloaded = keras.utils.get_file(
+                    path.name, FID_URL, file_hash=FID_SHA256, hash_algorithm="sha256",
+                    cache_dir=folder, cache_subdir="",
+                )  # fmt: skip
+            shutil.move(downloaded, path)
+    except Exception as error:  # Keras raises plain exceptions for URL, HTTP and hash errors
+        reason = " ".join(str(getattr(error, "reason", None) or error).split()).rstrip(".")
         raise InputError(
-            f"the FID Inception weights are not here and cannot be downloaded ({reason}): "
-            f"download {FID_URL} elsewhere and put it into {path.parent}, "
-            "or give its path as the weights."
+            f"the FID Inception weights are not in {path.parent} and cannot be downloaded "
+            f"({reason}): download {FID_URL} on a computer with network access and save it as "
+            f"{path}, or give its path as the weights."
         ) from error
 
 
-def _check_name(path: Path, prefix: str | None = None) -> None:
-    """Compares the file with the start of its SHA-256, which PyTorch files carry in the name."""
-    if prefix is None:
-        found = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
-        if not found:
-            return
-        prefix = found[1]
+def _check_hash(path: Path) -> None:
+    """Compare the file with the start of its SHA-256, which PyTorch puts in the name."""
+    found = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
+    if not found:
+        return
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(prefix):
+    expected = FID_SHA256 if path.name == FID_FILE else found[1]
+    if not digest.startswith(expected):
         raise InputError(
-            f"{path.name} is truncated or altered: its SHA-256 starts with {digest[:8]} "
-            f"instead of {prefix}; delete it and download it again."
+            f"{path.name} is truncated or altered: its SHA-256 is {digest} and should start with "
+            f"{expected}; delete it and download it again."
         )
-
-
-def _tensors(state: Mapping, path: Path) -> dict[str, np.ndarray]:
-    if not all(isinstance(value, np.ndarray) for value in state.values()):
-        raise InputError(f"{path} is not a flat dictionary of tensors from released name to array.")
-    return dict(state)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            state = {name: file[name] for name in file.files}
-    except (OSError, *DAMAGE) as error:
-        raise InputError(f"{path} is truncated or damaged: delete it and make it again.") from error
-    checksum = state.pop(_CHECKSUM, None)
-    if checksum is not None and str(checksum) != array_hash(state):
-        raise InputError(f"{path} was altered since it was written: delete it and make it again.")
-    if not state:
-        raise InputError(f"{path} holds no arrays.")
-    return state

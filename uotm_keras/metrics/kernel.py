@@ -23,11 +23,13 @@ class KernelDistance(NamedTuple):
 def polynomial_mmd(
     x: np.ndarray, y: np.ndarray, degree: int = 3, gamma: float | None = None, coef0: float = 1.0
 ) -> float:
-    """Unbiased estimate of MMD² under the kernel (γ·⟨x, y⟩ + c₀)^degree.
+    """Return the unbiased estimate of MMD² under the kernel (γ·⟨x, y⟩ + c₀)^degree.
 
     Args:
         x, y: features, (n, d) and (m, d), n and m at least 2.
-        gamma: None: 1/d.
+        degree: degree of the polynomial. Defaults to 3.
+        gamma: γ. Defaults to 1/d.
+        coef0: c₀. Defaults to 1.
 
     Returns:
         The estimate, which may be negative. Computed in float64.
@@ -35,15 +37,15 @@ def polynomial_mmd(
     x, y = np.asarray(x, "float64"), np.asarray(y, "float64")
     gamma = 1.0 / x.shape[1] if gamma is None else gamma
 
-    def total(a, b):
+    def total(a: np.ndarray, b: np.ndarray) -> float:
         kernel = (gamma * a) @ b.T
         kernel += coef0
         power = np.ones_like(kernel) if degree == 1 else kernel
         for _ in range(degree - 2):
             power = power * kernel
-        return np.vdot(power, kernel)
+        return float(np.vdot(power, kernel))
 
-    def between_others(a):
+    def between_others(a: np.ndarray) -> float:
         """The mean over pairs of different samples."""
         itself = (gamma * np.einsum("ij,ij->i", a, a) + coef0) ** degree
         return (total(a, a) - itself.sum()) / (len(a) * (len(a) - 1))
@@ -61,34 +63,35 @@ def kernel_distance(
     coef0: float = 1.0,
     seed: int = 2020,
 ) -> KernelDistance:
-    """KID between features, as torch-fidelity's defaults state it.
+    """Return KID between features, with torch-fidelity's defaults.
 
     Args:
         real, fake: features, (n, d) and (m, d).
-        subsets: how many pairs of subsets are drawn.
-        subset_size: samples in each, drawn without replacement.
-        degree, gamma, coef0: the kernel's; gamma None: 1/d.
-        seed: of the subsets.
+        subsets: number of pairs of subsets. Defaults to 100.
+        subset_size: samples per subset, drawn without replacement. Defaults to 1000.
+        degree, gamma, coef0: see `polynomial_mmd`.
+        seed: seed of the subsets. Defaults to 2020.
 
     Returns:
         (mean, std) of the MMD² over the subsets; std is the population's.
 
     Raises:
-        InputError: fewer samples than `subset_size`, other dimensions, NaN.
+        InputError: there are fewer samples than `subset_size`, the dimensions differ, or there
+            are NaN values.
     """
     real, fake = check_features(real, "real features"), check_features(fake, "fake features")
     if real.shape[1] != fake.shape[1]:
         raise InputError(
-            f"real features have {real.shape[1]} dimensions and fake ones {fake.shape[1]}."
+            f"real features have {real.shape[1]} dimensions and fake features {fake.shape[1]}."
         )
     if subsets < 1 or subset_size < 2:
         raise InputError(
-            f"subsets={subsets}, subset_size={subset_size}: accepted are at least 1 and 2."
+            f"subsets={subsets}, subset_size={subset_size}: the least accepted values are 1 and 2."
         )
     if min(len(real), len(fake)) < subset_size:
         raise InputError(
             f"subset_size={subset_size} is more than the {min(len(real), len(fake))} samples "
-            "there are: KID needs that many real and fake ones, or a smaller subset_size."
+            "available: KID needs that many real and fake samples, or a smaller subset_size."
         )
     rng = np.random.RandomState(seed)  # noqa: NPY002 (torch-fidelity's generator)
     values = [
@@ -105,14 +108,14 @@ def kernel_distance(
 
 
 class KernelInceptionDistance(FeatureMetric):
-    """KID as a Keras metric. Features of both sides are kept: 8 kB a sample for Inception.
+    """KID as a Keras metric. All features are kept, 8 kB per sample for Inception.
 
     Args:
         extractor: see `FeatureMetric`.
         subsets, subset_size, seed: see `kernel_distance`.
         value_range, name: see `FeatureMetric`.
 
-    Examples:
+    Example:
         >>> rng = np.random.default_rng(0)
         >>> kid = KernelInceptionDistance("features", subsets=5, subset_size=20)
         >>> kid.update_state(rng.normal(size=(50, 8)), rng.normal(size=(50, 8)) + 1)
@@ -122,7 +125,7 @@ class KernelInceptionDistance(FeatureMetric):
 
     def __init__(
         self,
-        extractor="fid",
+        extractor: object = "fid",
         subsets: int = 100,
         subset_size: int = 1000,
         seed: int = 2020,
@@ -133,7 +136,7 @@ class KernelInceptionDistance(FeatureMetric):
         self.options = {"subsets": subsets, "subset_size": subset_size, "seed": seed}
 
     def compute(self) -> KernelDistance:
-        """(mean, std) over the subsets."""
+        """Return (mean, std) over the subsets."""
         return kernel_distance(self.real_features(), self.fake_features(), **self.options)
 
     def value(self) -> float:

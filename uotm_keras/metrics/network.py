@@ -1,19 +1,20 @@
-"""What a feature extractor says of itself, so that numbers say what they were made with."""
+"""The identity of a feature extractor, stored with every score."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 NOT_COMPARABLE = "not comparable with published FIDs"
 
 
 @dataclass(frozen=True)
 class Network:
-    """Names a feature extractor exactly enough to know whether two scores may be compared.
+    """Identifies a feature extractor, so that only comparable scores are compared.
 
     Attributes:
-        name: for people.
-        weights: hash of its weights; empty if it is unknown, and then nothing is cached.
-        preprocessing: how images reach it; for FID, `"pytorch_fid"` or `"tf1"`.
-        published: whether this is the network and the preprocessing of published FIDs.
+        name: name for people.
+        weights: hash of the weights; empty if it is unknown, and then nothing is cached.
+        preprocessing: how images are prepared; for FID, `"pytorch_fid"` or `"tf1"`.
+        published: whether this is the network of published FIDs.
     """
 
     name: str
@@ -23,13 +24,15 @@ class Network:
 
     @property
     def note(self) -> str:
+        """A remark that belongs next to a score; empty for the published network."""
         return "" if self.published else NOT_COMPARABLE
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as a dict."""
         return asdict(self)
 
     def differences(self, other: "Network") -> list[str]:
-        """What differs, as phrases 'preprocessing tf1 and pytorch_fid'."""
+        """Return what differs, as phrases such as 'preprocessing tf1 and pytorch_fid'."""
         return [
             f"{field} {_short(mine)} and {_short(theirs)}"
             for field in ("name", "weights", "preprocessing")

@@ -1,9 +1,10 @@
-"""Improved precision and recall, density and coverage: quality and diversity apart.
+"""Improved precision and recall, density and coverage: quality and diversity.
 
-(Kynkäänniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797.) A set of
-samples stands for the union of balls around them that reach to their k-th nearest neighbour.
+(Kynkäänniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797.) Each set
+of samples is represented by balls around them that reach to their k-th nearest neighbor.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,37 +30,37 @@ def precision_recall(
     density_k: int = 5,
     block_bytes: int = 64 * 2**20,
 ) -> NeighbourScores:
-    """Precision, recall, density and coverage from features.
+    """Return precision, recall, density and coverage of features.
 
-    A point on a ball's surface is inside it. Distances are float64. No matrix of all
-    distances is held: memory is O(n) and one block.
+    A point on the surface of a ball is inside it. Distances are float64 and computed in blocks,
+    so that memory is O(n) plus one block.
 
     Args:
         real, fake: features, (n, d) and (m, d), each more than k samples.
-        k: neighbours for precision and recall.
-        density_k: neighbours for density and coverage (5 in their paper).
-        block_bytes: about how much memory the blocks may take.
+        k: neighbors for precision and recall. Defaults to 3.
+        density_k: neighbors for density and coverage. Defaults to 5, the paper's value.
+        block_bytes: approximate memory of the blocks. Defaults to 64 MiB.
 
     Returns:
-        precision: the part of the fakes inside some real ball;
-        recall: the part of the reals inside some fake ball;
-        density: how many real balls a fake is in on average, over density_k;
-        coverage: the part of the real balls that hold a fake.
+        precision: the share of fake samples inside some real ball;
+        recall: the share of real samples inside some fake ball;
+        density: the mean number of real balls that contain a fake sample, over density_k;
+        coverage: the share of real balls that contain a fake sample.
 
     Raises:
-        InputError: too few samples, other dimensions, NaN.
+        InputError: there are too few samples, the dimensions differ, or there are NaN values.
     """
     real, fake = check_features(real, "real features"), check_features(fake, "fake features")
     if real.shape[1] != fake.shape[1]:
         raise InputError(
-            f"real features have {real.shape[1]} dimensions and fake ones {fake.shape[1]}."
+            f"real features have {real.shape[1]} dimensions and fake features {fake.shape[1]}."
         )
     if min(k, density_k) < 1:
         raise InputError(f"k={k}, density_k={density_k}: accepted are positive integers.")
     if len(real) <= max(k, density_k) or len(fake) <= k:
         raise InputError(
             f"{len(real)} real and {len(fake)} fake samples are too few for "
-            f"{max(k, density_k)} nearest neighbours."
+            f"{max(k, density_k)} nearest neighbors."
         )
     real_radii, density_radii = _radii(real, (k, density_k), block_bytes)
     (fake_radii,) = _radii(fake, (k,), block_bytes)
@@ -83,7 +84,7 @@ def precision_recall(
 
 
 def _radii(features: np.ndarray, ks: tuple[int, ...], block_bytes: int) -> list[np.ndarray]:
-    """Squared distance of each sample to its k-th neighbour, itself not counted."""
+    """Squared distance of each sample to its k-th neighbor, itself not counted."""
     most = max(ks)
     nearest = np.full((len(features), most), np.inf)
 
@@ -101,20 +102,22 @@ def _radii(features: np.ndarray, ks: tuple[int, ...], block_bytes: int) -> list[
     return [nearest[:, k - 1].copy() for k in ks]
 
 
-def _blocks(x: np.ndarray, y: np.ndarray, block_bytes: int, above_diagonal: bool = False):
-    """Yields (rows, columns, squared distances between them), in float64."""
+def _blocks(
+    x: np.ndarray, y: np.ndarray, block_bytes: int, above_diagonal: bool = False
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield (rows, columns, squared distances between them), in float64."""
     # A block's distances, a copy or two of them, and both sides in float64.
     side = int(np.sqrt(block_bytes / 8 / 4 + x.shape[1] ** 2 / 9) - x.shape[1] / 3)
     side = max(side, 64)
-    # Near the origin ‖x‖² + ‖y‖² − 2⟨x, y⟩ loses fewer digits.
-    centre = x.mean(axis=0, dtype="float64")
+    # Near the origin, ‖x‖² + ‖y‖² − 2⟨x, y⟩ loses fewer digits.
+    center = x.mean(axis=0, dtype="float64")
     for i in range(0, len(x), side):
         rows = slice(i, min(i + side, len(x)))
-        left = x[rows] - centre
+        left = x[rows] - center
         left_squares = np.einsum("ij,ij->i", left, left)
         for j in range(i if above_diagonal else 0, len(y), side):
             columns = slice(j, min(j + side, len(y)))
-            right = y[columns] - centre
+            right = y[columns] - center
             squares = left @ right.T
             squares *= -2.0
             squares += left_squares[:, None]
@@ -124,21 +127,21 @@ def _blocks(x: np.ndarray, y: np.ndarray, block_bytes: int, above_diagonal: bool
 
 
 class PrecisionRecall(FeatureMetric):
-    """Precision, recall, density and coverage as a Keras metric, whose result is one of them.
+    """Precision, recall, density or coverage as a Keras metric.
 
-    Features of both sides are kept: 8 kB a sample for Inception.
+    All features are kept, 8 kB per sample for Inception.
 
     Args:
         extractor: see `FeatureMetric`.
         k, density_k: see `precision_recall`.
-        score: which one `result` gives: `"precision"`, `"recall"`, `"density"` or
-            `"coverage"`; `compute` gives all.
+        score: which one `result` returns: `"precision"` (default), `"recall"`, `"density"` or
+            `"coverage"`; `compute` returns all.
         value_range, name: see `FeatureMetric`.
     """
 
     def __init__(
         self,
-        extractor="fid",
+        extractor: object = "fid",
         k: int = 3,
         density_k: int = 5,
         score: str = "precision",
@@ -152,7 +155,7 @@ class PrecisionRecall(FeatureMetric):
         self.options = {"k": k, "density_k": density_k}
 
     def compute(self) -> NeighbourScores:
-        """All four scores."""
+        """Return all four scores."""
         return precision_recall(self.real_features(), self.fake_features(), **self.options)
 
     def value(self) -> float:

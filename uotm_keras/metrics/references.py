@@ -1,38 +1,42 @@
-"""The real side of a score: computed once, kept, and never compared with what differs."""
+"""The real side of a score: computed once, cached, and compared only with what matches it."""
 
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from uotm_keras.metrics.cache import cache_folder, text_hash
-from uotm_keras.metrics.extractors import Extractor, as_extractor, to_uint8
+from uotm_keras.metrics.cache import cache_folder, keep_arrays, text_hash
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.network import Network
-from uotm_keras.metrics.reference_files import read_statistics
-from uotm_keras.metrics.samples import ImageArray, ImageFolder, open_images
-from uotm_keras.metrics.statistics import FeatureStatistics, read_npz
+from uotm_keras.metrics.reference_files import read_statistics, statistics_of
+from uotm_keras.metrics.samples import ImageArray, ImageFolder, images_among
+from uotm_keras.metrics.statistics import FeatureStatistics
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
+from uotm_keras.utils.npz import read_arrays
+from uotm_keras.utils.pixels import to_uint8
 from uotm_keras.version import __version__
 
-# Raised when a kept file would no longer mean the same.
+# Increased when a cached file would no longer mean the same.
 _FORMAT = 1
 
 
 @dataclass
 class Reference:
-    """What a score is taken against.
+    """The statistics of real images that samples are compared with.
 
     Attributes:
         mean, covariance: (d,) and (d, d), float64.
-        count: images behind them; None if a file does not say.
-        network: with which they were made; None if a file does not say.
-        description: for people: the data, the file.
-        features: (count, d) float32, for KID, precision and the rest; None if not kept.
+        count: number of images, or None if a file does not say.
+        network: the feature network, or None if a file does not say.
+        description: the name of the data or file, for people.
+        features: (count, d) float32, for all metrics but FID; None if they are not kept.
     """
 
     mean: np.ndarray
@@ -43,10 +47,10 @@ class Reference:
     features: np.ndarray | None = None
 
     def check(self, network: Network) -> None:
-        """Refuses a comparison with features of another network or preprocessing.
+        """Check that features of `network` can be compared with this reference.
 
         Raises:
-            InputError: says which two differ.
+            InputError: the network or the preprocessing differs; the message says how.
         """
         differing = [] if self.network is None else self.network.differences(network)
         if differing:
@@ -56,7 +60,12 @@ class Reference:
             )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes an `.npz` that pytorch-fid reads too (`mu`, `sigma`)."""
+        """Write an `.npz` file that pytorch-fid can read too (`mu`, `sigma`)."""
+        with atomic_path(path, suffix=".npz") as temporary:
+            np.savez(temporary, **self.arrays())  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that `save` writes."""
         arrays = {"mu": self.mean, "sigma": self.covariance}
         if self.count is not None:
             arrays["count"] = np.array(self.count)
@@ -64,22 +73,21 @@ class Reference:
             arrays["network"] = np.array(json.dumps(self.network.as_dict()))
         if self.features is not None:
             arrays["features"] = self.features
-        with atomic_path(path, suffix=".npz") as temporary:
-            np.savez(temporary, **arrays)
+        return arrays
 
 
 def load_reference(path: str | os.PathLike) -> Reference:
-    """Reads statistics from `.npz` (ours, pytorch-fid's) or `.npy` (the authors').
+    """Read statistics from an `.npz` file (ours, pytorch-fid's) or `.npy` file (the authors').
 
     Raises:
         InputError: see `read_statistics`.
     """
     path = Path(path)
-    return Reference(description=path.name, **read_statistics(path))
+    return Reference(description=path.name, **vars(read_statistics(path)))
 
 
 def as_reference(reference: object) -> Reference:
-    """A `Reference` from one, from `FeatureStatistics` or from a file of statistics."""
+    """Return the `Reference` of a `Reference`, `FeatureStatistics` or a file of statistics."""
     if isinstance(reference, Reference):
         return reference
     if isinstance(reference, FeatureStatistics):
@@ -103,21 +111,22 @@ def compute_reference(
     keep_features: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Reference:
-    """Statistics of real images, read from the cache if they were computed before.
+    """Compute statistics of real images, or read them from the cache.
 
-    Kept files are named by content, network, its weights, preprocessing and the library's
-    version, so that none of them can be mistaken for another.
+    Cached files are named by content, network, weights, preprocessing and the version of the
+    library, so that none can be mistaken for another.
 
     Args:
-        batches: uint8 images (b, H, W, C), or a function that gives them, which is called
-            only if it must be.
+        batches: uint8 images (b, H, W, C), or a function that returns them, which is called
+            only if it is necessary.
         extractor: see `as_extractor`.
-        fingerprint: hash of the images' content; empty: nothing is kept.
+        fingerprint: hash of the images' content; if empty, nothing is cached.
+        description: name of the data, for results.
         keep_features: also keep the features, which every metric but FID needs.
         progress: called with the number of images after each batch.
 
     Raises:
-        InputError: fewer than two images, or images that do not fit the extractor.
+        InputError: there are fewer than two images, or they do not fit the extractor.
     """
     extractor = as_extractor(extractor)
     kept = None
@@ -128,12 +137,12 @@ def compute_reference(
             return reference
     reference = _compute(batches, extractor, description, keep_features, progress)
     if kept is not None:
-        reference.save(kept)
+        keep_arrays(kept, reference.arrays())
     return reference
 
 
 def kept_reference_path(fingerprint: str, network: Network) -> Path:
-    """Where statistics of this content under this network are kept."""
+    """Return where statistics of this content and network are cached."""
     key = text_hash(
         fingerprint, network.name, network.weights, network.preprocessing, __version__, _FORMAT
     )
@@ -144,14 +153,21 @@ def _read_kept(path: Path, description: str) -> Reference | None:
     if not path.is_file():
         return None
     try:
-        return Reference(description=description, **read_statistics(path))
+        return Reference(description=description, **vars(read_statistics(path)))
     except InputError as error:
-        warnings.warn(f"kept reference is computed again: {error}", stacklevel=3)
+        warnings.warn(f"a cached reference is computed again: {error}", stacklevel=3)
         return None
 
 
-def _compute(batches, extractor: Extractor, description, keep_features, progress) -> Reference:
-    statistics, features = None, []
+def _compute(
+    batches: Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]],
+    extractor: Extractor,
+    description: str,
+    keep_features: bool,
+    progress: Callable[[int], None] | None,
+) -> Reference:
+    statistics: FeatureStatistics | None = None
+    features = []
     for batch in batches() if callable(batches) else batches:
         part = extractor(batch)["features"]
         statistics = statistics or FeatureStatistics(part.shape[1])
@@ -160,24 +176,23 @@ def _compute(batches, extractor: Extractor, description, keep_features, progress
             features.append(np.asarray(part, "float32"))
         if progress is not None:
             progress(len(batch))
-    count = 0 if statistics is None else statistics.count
-    if count < 2:
+    if statistics is None or statistics.count < 2:
+        count = 0 if statistics is None else statistics.count
         raise InputError(f"{description} has {count} images: a reference needs at least 2.")
     return Reference(
         statistics.mean,
         statistics.covariance,
-        count,
+        statistics.count,
         extractor.network,
         description,
         np.concatenate(features) if keep_features else None,
     )
 
 
-def source_batches(source, indices: Iterable[int] | None = None, batch_size: int = 64):
-    """Yields uint8 batches of a data source, whose images are floats in [−1, 1]."""
-    indices = np.arange(len(source)) if indices is None else np.asarray(indices)
-    for start in range(0, len(indices), batch_size):
-        yield to_uint8(source.take(indices[start : start + batch_size]), (-1.0, 1.0))
+def dataset_batches(dataset: Any, batch_size: int = 64) -> Iterator[np.ndarray]:
+    """Yield uint8 batches of a dataset, whose images are floats in [−1, 1]."""
+    for start in range(0, len(dataset), batch_size):
+        yield to_uint8(dataset.take(np.arange(start, min(start + batch_size, len(dataset)))))
 
 
 def open_reference(
@@ -188,33 +203,41 @@ def open_reference(
     description: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Reference:
-    """The reference that a user names, computed if need be.
+    """Open a reference, and compute its statistics if necessary.
 
     Args:
         reference: a `Reference`; `FeatureStatistics`; a folder of images; an `.npz` or
-            `.npy` of statistics; an `.npz` of images; a uint8 array of images; or a data
-            source with `len`, `take(indices)` and `fingerprint()`.
+            `.npy` of statistics; an `.npz` of images; a uint8 array of images; or a dataset
+            with `len`, `take(indices)` and `fingerprint()`.
         extractor, keep_features, progress: see `compute_reference`.
-        description: instead of the one found.
+        description: name of the data, for results. Defaults to the name found.
 
     Raises:
-        InputError: none of these, or made with another network or preprocessing.
+        InputError: it is none of these, or was made with another network or preprocessing.
     """
     extractor = as_extractor(extractor)
     if isinstance(reference, np.ndarray):
         reference = ImageArray(reference)
     elif isinstance(reference, (str, os.PathLike)):
         path = Path(reference)
-        if path.is_dir():
+        if os.path.isdir(path):
             reference = ImageFolder(path)
-        elif path.suffix == ".npz" and path.is_file() and "mu" not in read_npz(path):
-            reference = open_images(path)
-    if hasattr(reference, "batches"):
-        batches, found = reference.batches, reference.description()
+        elif path.suffix == ".npz" and os.path.isfile(path):
+            arrays = read_arrays(path)
+            if "mu" in arrays:
+                statistics = statistics_of(arrays, path)
+                reference = Reference(description=path.name, **vars(statistics))
+            else:
+                reference = images_among(arrays, path)
+    batches: Callable[[], Iterable[np.ndarray]]
+    if isinstance(reference, ImageArray | ImageFolder):
+        images = reference
+        batches, found, fingerprint = images.batches, images.description(), images.fingerprint()
     elif hasattr(reference, "take"):
-        source = reference
-        name = getattr(source, "name", type(source).__name__)
-        batches, found = lambda: source_batches(source), f"{name} ({len(source)} images)"
+        dataset: Any = reference
+        name = getattr(dataset, "name", type(dataset).__name__)
+        batches, found = lambda: dataset_batches(dataset), f"{name} ({len(dataset)} images)"
+        fingerprint = dataset.fingerprint()
     else:
         reference = as_reference(reference)
         reference.check(extractor.network)
@@ -222,7 +245,7 @@ def open_reference(
     return compute_reference(
         batches,
         extractor,
-        fingerprint=reference.fingerprint(),
+        fingerprint=fingerprint,
         description=description or found,
         keep_features=keep_features,
         progress=progress,

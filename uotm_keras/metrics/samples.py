@@ -1,6 +1,5 @@
-"""Images to score that lie in a folder or an `.npz`, and the JPEG protocol."""
+"""Images to score, from a folder or an `.npz` file, and the JPEG protocol."""
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -9,35 +8,39 @@ from typing import Protocol
 
 import numpy as np
 
+from uotm_keras.data.folder import FolderDataset
 from uotm_keras.metrics.cache import array_hash
-from uotm_keras.metrics.statistics import read_npz
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.npz import read_arrays
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 JPEG_QUALITY = 75
 
 
 class ImageSet(Protocol):
-    """Images that can be counted, read in batches, and recognised again."""
+    """Images that can be counted, read in batches, and recognized again."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images."""
 
     def batches(self, batch_size: int = 64) -> Iterator[np.ndarray]:
-        """Yields (b, H, W, 3 or 1) uint8, in a fixed order."""
+        """Yield uint8 batches (b, H, W, 3 or 1) in a fixed order."""
 
     def fingerprint(self) -> str:
-        """Hash of the content."""
+        """Return a hash of the content."""
 
     def description(self) -> str:
-        """For people: what and how many."""
+        """Return the name and the number of images, for people."""
 
 
 class ImageArray:
     """Images in memory.
 
     Args:
-        images: (n, H, W, 3 or 1) uint8.
-        name: for messages and results.
+        images: uint8 (n, H, W, 3 or 1).
+        name: name for messages and results. Defaults to `"an array"`.
+
+    Raises:
+        InputError: the array has another type or shape, or is empty.
     """
 
     def __init__(self, images: np.ndarray, name: str = "an array"):
@@ -48,7 +51,7 @@ class ImageArray:
                 "images of shape (n, height, width, 3) or (n, height, width, 1)."
             )
         if len(images) == 0:
-            raise InputError(f"{name} holds no images.")
+            raise InputError(f"{name} contains no images.")
         self.images = images
         self.name = name
 
@@ -67,130 +70,107 @@ class ImageArray:
 
 
 class ImageFolder:
-    """The PNG and JPEG files of a folder and its subfolders, in the order of their paths.
+    """The image files of a folder as RGB, read exactly as training reads `folder:PATH`.
 
     Args:
-        folder: every file in it must be an image, hidden files aside, and all of one size.
+        folder: a folder of images of one size; see `FolderDataset` for the files that are
+            used and skipped.
+        background: color on which transparent images are composited. Defaults to `"white"`.
+
+    Attributes:
+        paths: the files that are used.
+        skipped: {path: reason} of those that are not.
+        lossy: whether some files are not PNG.
 
     Raises:
-        InputError: no folder, no images, other files, unreadable ones, mixed sizes.
+        InputError: the folder does not exist, contains no usable image, or mixes sizes.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, background: str = "white"):
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise InputError(f"there is no folder {folder}.")
-        paths = sorted(
-            path
-            for path in self.folder.rglob("*")
-            if path.is_file()
-            and not any(p.startswith(".") for p in path.relative_to(self.folder).parts)
-        )
-        if not paths:
-            raise InputError(f"the folder {folder} is empty: PNG or JPEG images are expected.")
-        others = [path for path in paths if path.suffix.lower() not in SUFFIXES]
-        if others:
-            raise InputError(
-                f"the folder {folder} holds {len(others)} files that are not PNG or JPEG "
-                f"images, such as {others[0].name}."
-            )
-        self.paths = paths
-        first = None
-        for path in paths:
-            size = _open(path).size
-            first = first or size
-            if size != first:
-                raise InputError(
-                    f"the folder {folder} mixes sizes: {paths[0].name} is "
-                    f"{first[0]}×{first[1]} and {path.name} is {size[0]}×{size[1]}."
-                )
-        self.lossy = any(path.suffix.lower() != ".png" for path in paths)
+        self.dataset = FolderDataset(folder, channels=3, cache_bytes=0, background=background)
+        self.paths, self.skipped = self.dataset.paths, self.dataset.skipped
+        self.lossy = any(not path.lower().endswith(".png") for path in self.paths)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.dataset)
 
     def batches(self, batch_size: int = 64) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.paths), batch_size):
-            yield np.stack([_read(path) for path in self.paths[start : start + batch_size]])
+        for start in range(0, len(self), batch_size):
+            yield self.dataset.take_uint8(np.arange(start, min(start + batch_size, len(self))))
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
+        return self.dataset.fingerprint()
+
+    def skipped_summary(self) -> str:
+        """Return one sentence on the files that are skipped; empty if there are none."""
+        return self.dataset.skipped_summary()
 
     def description(self) -> str:
         return f"{self.folder.name} ({len(self)} images)"
 
 
-def _open(path: Path):
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not an image that can be read.") from error
-
-
-def _read(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with _open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is truncated or damaged.") from error
-
-
 def open_images(path: str | os.PathLike) -> ImageSet:
-    """A folder of PNG and JPEG files, or an `.npz` with one array of uint8 images.
+    """Open a folder of image files, or an `.npz` with one array of uint8 images.
 
     Raises:
         InputError: see `ImageFolder` and `ImageArray`.
     """
     path = Path(path)
-    if path.suffix != ".npz":
+    if path.suffix != ".npz" or os.path.isdir(path):
         return ImageFolder(path)
-    arrays = {name: a for name, a in read_npz(path).items() if a.ndim == 4}
-    if len(arrays) != 1:
+    return images_among(read_arrays(path), path)
+
+
+def images_among(arrays: dict[str, np.ndarray], path: Path) -> ImageArray:
+    """Return the only array of images among the arrays of a file.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = [array for array in arrays.values() if array.ndim == 4]
+    if len(found) != 1:
         raise InputError(
-            f"{path} holds {len(arrays)} arrays of four axes: one, of uint8 images "
+            f"{path} contains {len(found)} arrays of four axes: exactly one, of uint8 images "
             "(n, height, width, 3), is expected."
         )
-    return ImageArray(*arrays.values(), name=path.name)
+    return ImageArray(found[0], name=path.name)
 
 
 def jpeg_round_trip(images: np.ndarray, quality: int = JPEG_QUALITY) -> np.ndarray:
-    """Images as they come back from a JPEG file of Pillow's (and torchvision's) defaults.
+    """Return images after a JPEG round trip with Pillow's (and torchvision's) defaults.
 
-    The UOTM authors score samples that were saved so. It shifts FID; say so beside it.
+    The UOTM authors score samples that were saved so. It shifts FID; state it with the score.
 
     Args:
-        images: (n, H, W, 3 or 1) uint8.
-        quality: Pillow's default is 75, with halved colour resolution.
+        images: uint8 (n, H, W, 3 or 1).
+        quality: JPEG quality. Defaults to 75, Pillow's default, with halved color resolution.
 
     Returns:
-        The same shape and type.
+        An array of the same shape and type.
     """
     from PIL import Image
 
     restored = np.empty_like(images)
     for i, image in enumerate(images):
         buffer = io.BytesIO()
-        grey = image.shape[-1] == 1
-        Image.fromarray(image[..., 0] if grey else image).save(buffer, "JPEG", quality=quality)
+        gray = image.shape[-1] == 1
+        Image.fromarray(image[..., 0] if gray else image).save(buffer, "JPEG", quality=quality)
         decoded = np.asarray(Image.open(buffer))
-        restored[i] = decoded[..., None] if grey else decoded
+        restored[i] = decoded[..., None] if gray else decoded
     return restored
 
 
 def authors_sample_count(num_samples: int = 50_000, batch_size: int = 256) -> int:
-    """How many samples the authors' program scores: whole batches only, 50 000 // B · B."""
+    """Return how many samples the authors' program scores: 50 000 // B · B, whole batches only.
+
+    Args:
+        num_samples: samples asked for. Defaults to 50 000.
+        batch_size: B. Defaults to 256.
+    """
     if batch_size < 1 or num_samples < batch_size:
         raise InputError(
             f"num_samples={num_samples} in batches of {batch_size}: at least one whole batch "
-            "is needed."
+            "is required."
         )
     return num_samples // batch_size * batch_size

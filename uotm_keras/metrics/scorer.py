@@ -1,4 +1,4 @@
-"""Scores by name, `digits` among them, of samples that come again for each network."""
+"""Scores by name, including `digits`, of samples that are read once per feature network."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,7 +12,8 @@ from uotm_keras.metrics.evaluation import (
     check_enough,
     evaluate_images,
 )
-from uotm_keras.metrics.extractors import Extractor, as_extractor
+from uotm_keras.metrics.extractor import Extractor
+from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.references import Reference, open_reference
 from uotm_keras.utils.errors import InputError, unknown_name
 from uotm_keras.version import __version__
@@ -28,29 +29,34 @@ LABELS = {
     "coverage": "coverage",
     "digits": "digit Fréchet distance, not FID",
 }
-"""What each value is called in tables."""
+"""The label of each value in tables."""
 LOWER_IS_BETTER = {"fid": True, "kid": True, "is": False, "digits": True}
-"""The metrics of one number that says which of two generators is better."""
+"""Whether lower is better, for the metrics that rank generators by one number."""
 
 
 class Scorer:
-    """Judges samples against one reference, which is opened once.
+    """Scores samples against one reference, which is opened once.
 
     Args:
-        reference: see `open_reference`; the Inception Score alone needs none.
-        metrics: of `NAMES`: those of `evaluate_images`, and `digits`, FID's formula in the
-            features of a digit classifier.
-        extractor: see `as_extractor`; for all metrics but `digits`.
-        digits: which digit classifier, `"digits"` or `"mnist5k"`; for the metric `digits`.
+        reference: see `open_reference`; may be None if `is` is the only metric.
+        metrics: names of `NAMES`: those of `evaluate_images`, and `digits`, FID's formula with
+            the features of a digit classifier. Defaults to `("fid",)`.
+        extractor: see `as_extractor`; for all metrics but `digits`. Defaults to `"fid"`.
+        digits: the digit classifier of the metric `digits`: `"digits"` or `"mnist5k"`.
         protocol, options: see `evaluate_images`.
-        description: of the reference, instead of the one found.
+        description: name of the reference, for results. Defaults to the name found.
         progress: called with the number of reference images after each batch.
 
     Attributes:
         metrics: the names, each once.
 
     Raises:
-        InputError: an unknown name; what is needed is not given; a reference too small.
+        InputError: a name is unknown, something required is missing, or the reference is too
+            small.
+
+    Example:
+        scorer = Scorer("folder/of/real/images", ["fid", "is"])
+        scorer.score(lambda: batches, value_range=(-1, 1))["metrics"]["fid"]["value"]
     """
 
     def __init__(
@@ -71,13 +77,13 @@ class Scorer:
             if name not in NAMES:
                 raise unknown_name("metric", name, NAMES)
         if not self.metrics:
-            raise InputError(f"no metrics were named: accepted are {', '.join(NAMES)}.")
+            raise InputError(f"no metrics are given: accepted are {', '.join(NAMES)}.")
         if protocol not in PROTOCOLS:
             raise unknown_name("protocol", protocol, PROTOCOLS)
         if "digits" in self.metrics and digits is None:
             raise InputError(
-                "metric 'digits' is for images like those of the data sets digits and mnist5k: "
-                "say which of the two."
+                "metric 'digits' is for images like those of the datasets digits and mnist5k: "
+                "pass one of the two names as `digits`."
             )
         self._parts: list[tuple[tuple[str, ...], Extractor, Reference | None]] = []
         common = tuple(name for name in self.metrics if name != "digits")
@@ -99,7 +105,7 @@ class Scorer:
             self._parts.append((names, used, opened))
 
     def check_enough(self, count: int) -> None:
-        """Whether so many samples are enough.
+        """Check that there are enough samples.
 
         Raises:
             InputError: a metric needs more; the message says how many.
@@ -112,22 +118,22 @@ class Scorer:
         value_range: tuple[float, float] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> dict:
-        """Judges a set of samples.
+        """Score a set of samples.
 
         Args:
-            samples: gives the batches (b, H, W, C), anew at each call: the same ones for
-                each network.
+            samples: returns the batches (b, H, W, C), the same ones at each call; it is called
+                once per feature network.
             value_range, progress: see `evaluate_images`.
 
         Returns:
-            A dict that JSON can hold: `metrics`, by name (`precision`, `recall`, `density`
-            and `coverage` for pr and dc) a dict of `value`, `std` where it is defined,
+            A dict that JSON can represent: `metrics`, by name (`precision`, `recall`, `density`
+            and `coverage` for pr and dc) a dict of `value`, `std` if it is defined,
             `samples`, `reference`, `reference_samples`, `network`, `weights`,
-            `preprocessing`, and `neighbour_samples` where not all samples may count (the
+            `preprocessing`, and `neighbour_samples` for the metrics of neighbors (the
             Inception Score has no reference); `protocol`, `version`, `notes`.
 
         Raises:
-            InputError: what `evaluate_images` refuses.
+            InputError: see `evaluate_images`.
         """
         records: dict[str, dict] = {}
         notes: dict[str, None] = {}
@@ -154,7 +160,7 @@ class Scorer:
 
 
 def _records(result: dict) -> dict[str, dict]:
-    """Each value of `evaluate_images` with all that was used for it."""
+    """Each value of `evaluate_images` with everything that was used for it."""
     values = result["metrics"]
     about = ("samples", "reference", "reference_samples", "network", "weights", "preprocessing")
     records = {}

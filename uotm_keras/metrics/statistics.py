@@ -2,21 +2,21 @@
 
 import os
 import warnings
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
-from uotm_keras.utils.pickles import DAMAGE
+from uotm_keras.utils.npz import read_arrays
 
 
 def check_features(features: np.ndarray, what: str = "features") -> np.ndarray:
-    """Features as an (n, d) array of finite numbers.
+    """Return features as an (n, d) array of finite numbers.
 
     Raises:
-        InputError: another rank, or NaN or infinite values.
+        InputError: they have another rank, or NaN or infinite values.
     """
     features = np.asarray(features)
     if features.ndim != 2 or features.dtype.kind not in "fiub":
@@ -26,24 +26,24 @@ def check_features(features: np.ndarray, what: str = "features") -> np.ndarray:
         )
     if features.dtype.kind == "f" and not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(axis=1)).sum())
-        raise InputError(f"{what} hold NaN or infinite values, in {bad} of {len(features)} rows.")
+        raise InputError(f"{what} have NaN or infinite values in {bad} of {len(features)} rows.")
     return features
 
 
 class FeatureStatistics:
-    """Mean and covariance of features that come in batches, in float64.
+    """Mean and covariance of features that arrive in batches, in float64.
 
-    Batches are gathered into blocks of `dim` rows; each block's mean and centred scatter are
-    merged into the totals by the formula of Chan, Golub and LeVeque (1983), which loses
-    nothing to a large mean. Memory is O(dim²), whatever the number of samples.
+    Batches are collected into blocks of `dim` rows; the mean and centered scatter of each block
+    are merged into the totals with the formula of Chan, Golub and LeVeque (1983), which is
+    accurate even if the mean is large. Memory is O(dim²) for any number of samples.
 
     Args:
         dim: number of features.
 
     Attributes:
-        count: samples so far.
+        count: number of samples so far.
 
-    Examples:
+    Example:
         >>> statistics = FeatureStatistics(2)
         >>> statistics.update([[0.0, 1.0], [2.0, 1.0]])
         >>> statistics.mean.tolist(), statistics.covariance.tolist()
@@ -56,6 +56,7 @@ class FeatureStatistics:
         self.reset()
 
     def reset(self) -> None:
+        """Forget all samples."""
         self._merged = 0
         self._waiting = 0
         self._mean = np.zeros(self.dim)
@@ -63,13 +64,14 @@ class FeatureStatistics:
 
     @property
     def count(self) -> int:
+        """The number of samples so far."""
         return self._merged + self._waiting
 
     def update(self, features: np.ndarray) -> None:
-        """Adds (n, dim) features.
+        """Add features (n, dim).
 
         Raises:
-            InputError: another number of features, NaN or infinite values.
+            InputError: the number of features differs, or values are NaN or infinite.
         """
         features = check_features(features)
         if features.shape[1] != self.dim:
@@ -104,7 +106,7 @@ class FeatureStatistics:
         self._merged = total
 
     def merge(self, other: "FeatureStatistics") -> None:
-        """Adds the samples that `other` has seen, as if they had come here."""
+        """Add the samples of `other`."""
         if other.dim != self.dim:
             raise InputError(
                 f"statistics of {other.dim} dimensions cannot be merged with {self.dim}."
@@ -116,16 +118,16 @@ class FeatureStatistics:
 
     @property
     def mean(self) -> np.ndarray:
-        """(dim,) float64."""
+        """The mean, float64 (dim,)."""
         self._flush()
         return self._mean.copy()
 
     @property
     def covariance(self) -> np.ndarray:
-        """(dim, dim) float64, over count − 1.
+        """The covariance over count − 1, float64 (dim, dim).
 
         Raises:
-            InputError: fewer than two samples.
+            InputError: there are fewer than two samples.
         """
         if self.count < 2:
             raise InputError(f"a covariance needs at least 2 samples, and there are {self.count}.")
@@ -133,21 +135,25 @@ class FeatureStatistics:
         return self._scatter / (self._merged - 1)
 
     def save(self, path: str | os.PathLike, **extra: np.ndarray) -> None:
-        """Writes an `.npz` with `mu` and `sigma`, which pytorch-fid reads, and `count`."""
+        """Write an `.npz` with `mu` and `sigma`, which pytorch-fid reads, and `count`."""
         with atomic_path(path, suffix=".npz") as temporary:
             np.savez(
-                temporary, mu=self.mean, sigma=self.covariance, count=np.array(self.count), **extra
+                temporary,
+                mu=self.mean,
+                sigma=self.covariance,
+                count=np.array(self.count),
+                **extra,  # type: ignore[arg-type]
             )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FeatureStatistics":
-        """Reads what `save` wrote, to add to it or to compare with it.
+        """Read what `save` wrote, to add samples or to compare with it.
 
         Raises:
-            InputError: no such file, a damaged one, or one without `mu`, `sigma`, `count`.
+            InputError: the file does not exist, is damaged, or lacks `mu`, `sigma` or `count`.
         """
         path = Path(path)
-        arrays = read_npz(path)
+        arrays = read_arrays(path)
         missing = {"mu", "sigma", "count"} - set(arrays)
         if missing:
             raise InputError(f"{path} lacks {', '.join(sorted(missing))}.")
@@ -159,64 +165,55 @@ class FeatureStatistics:
         return statistics
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an `.npz`, none of them pickled."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}.")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not a zip archive")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, *DAMAGE) as error:
-        raise InputError(
-            f"{path} is not a whole .npz file of arrays ({str(error).rstrip('.')})."
-        ) from error
+def check_moments(mean: Any, covariance: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mean (d,) and a symmetric covariance (d, d) as finite float64 arrays.
 
-
-def check_moments(mean, covariance, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """A mean (d,) and a symmetric covariance (d, d), both float64 and finite."""
+    Raises:
+        InputError: they have other shapes, are not finite, or are not symmetric.
+    """
     try:
         mean, covariance = np.asarray(mean, "float64"), np.asarray(covariance, "float64")
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what} holds a mean or covariance that are not numbers.") from error
+        raise InputError(f"{what} contains a mean or covariance that are not numbers.") from error
     mean = np.atleast_1d(mean)
     covariance = np.atleast_2d(covariance)
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise InputError(
-            f"{what} holds a mean of shape {mean.shape} and a covariance of shape "
+            f"{what} contains a mean of shape {mean.shape} and a covariance of shape "
             f"{covariance.shape}: accepted are (d,) and (d, d)."
         )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise InputError(f"{what} holds NaN or infinite values.")
+        raise InputError(f"{what} contains NaN or infinite values.")
     skew = covariance - covariance.T
     np.abs(skew, out=skew)
     if skew.max(initial=0.0) > 1e-5 * max(covariance.max(initial=0.0), 1e-300):
-        raise InputError(f"{what} holds a covariance that is not symmetric.")
+        raise InputError(f"{what} contains a covariance that is not symmetric.")
     return mean, covariance
 
 
 def frechet_distance(
     mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray
 ) -> float:
-    """Fréchet distance between two Gaussians: ‖μ₁−μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½.
+    """Return the Fréchet distance between two Gaussians: ‖μ₁−μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½.
 
-    (Dowson and Landau 1982; for Inception features, Heusel et al. 2017, arXiv 1706.08500.)
     With Σ₁ = L₁L₁ᵀ and Σ₂ = L₂L₂ᵀ the eigenvalues of Σ₁Σ₂ are the squares of the singular
-    values of L₁ᵀL₂. So no square root of a matrix is taken, and covariances of less than
-    full rank, as fewer samples than dimensions give, need no special treatment.
+    values of L₁ᵀL₂. So no square root of a matrix is needed, and covariances of less than
+    full rank, as from fewer samples than dimensions, need no special treatment.
 
     Args:
-        mu1, mu2: means, (d,).
-        sigma1, sigma2: covariances, (d, d), symmetric and positive semi-definite.
+        mu1, mu2: means (d,).
+        sigma1, sigma2: covariances (d, d), symmetric and positive semi-definite.
 
     Returns:
-        The squared distance, as FID is stated; at least 0.
+        The squared distance, as in FID; at least 0.
 
     Raises:
-        InputError: shapes that disagree, NaN, or a covariance that is not one.
+        InputError: the shapes differ, values are NaN, or a covariance is not one.
 
-    Examples:
+    Reference:
+        Dowson and Landau 1982; for Inception features, Heusel et al. 2017, arXiv 1706.08500.
+
+    Example:
         >>> round(frechet_distance([0.0], [[1.0]], [3.0], [[4.0]]), 9)
         10.0
     """
@@ -233,14 +230,30 @@ def frechet_distance(
     return max(float(value), 0.0)
 
 
+def frechet_distance_of_features(real: np.ndarray, fake: np.ndarray) -> float:
+    """Return the Fréchet distance between Gaussians fitted to features (n, d) and (m, d).
+
+    Raises:
+        InputError: fewer than two samples, different dimensions, or NaN.
+    """
+    moments = []
+    for what, features in (("real features", real), ("fake features", fake)):
+        features = check_features(features, what)
+        statistics = FeatureStatistics(features.shape[1])
+        statistics.update(features)
+        warn_if_few(statistics.count, statistics.dim, what)
+        moments += [statistics.mean, statistics.covariance]
+    return frechet_distance(*moments)
+
+
 def _trace_of_root(sigma1: np.ndarray, sigma2: np.ndarray) -> float:
     from scipy.linalg import eigvalsh
 
     product = _factor(sigma1).T @ _factor(sigma2)
     if product.shape[0] > product.shape[1]:
         product = product.T
-    # A third of the time of singular values. Squaring costs no accuracy that is felt, since
-    # the factors are cut to their rank (docs/fid.md).
+    # This takes a third of the time of singular values. Squaring costs no relevant accuracy,
+    # because the factors are cut to their rank (docs/fid.md).
     squares = eigvalsh(product @ product.T, overwrite_a=True, check_finite=False)
     return float(np.sqrt(np.maximum(squares, 0.0)).sum())
 
@@ -264,7 +277,7 @@ def _factor(sigma: np.ndarray) -> np.ndarray:
 
 
 def warn_if_few(count: int, dim: int, what: str) -> None:
-    """FID is defined, but depends on the number of samples, where they span too little."""
+    """Warn if there are too few samples: FID is then defined, but strongly biased."""
     if 0 < count <= dim:
         warnings.warn(
             f"{what}: {count} samples for {dim} dimensions; the covariance has less than full "

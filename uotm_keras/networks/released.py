@@ -1,12 +1,12 @@
-"""Weights in the names and layouts of the authors' released PyTorch checkpoints.
+"""Weights with the names and layouts of the authors' released PyTorch checkpoints.
 
-Convolutions are (out, in, k, k) there and (k, k, in, out) here; dense layers (out, in)
-and (in, out); the attention's `NIN` matrices are (in, out) on both sides.
+Convolutions are (out, in, k, k) there and (k, k, in, out) here; dense layers are (out, in)
+and (in, out); the attention's `NIN` matrices are (in, out) in both.
 """
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,9 +20,17 @@ from uotm_keras.networks.layers import (
 )
 from uotm_keras.networks.ncsnpp import NCSNpp
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.npz import read_arrays
+from uotm_keras.utils.pth import read_state_dict
 
-_TO_OURS = {"conv": (2, 3, 1, 0), "dense": (1, 0), "same": None}
-_TO_RELEASED = {"conv": (3, 2, 0, 1), "dense": (1, 0), "same": None}
+_StateDict = Mapping[str, Any] | str | os.PathLike
+_Axes = dict[str, tuple[int, ...] | None]
+_TO_OURS: _Axes = {"conv": (2, 3, 1, 0), "dense": (1, 0), "same": None}
+_TO_RELEASED: _Axes = {
+    "conv": (3, 2, 0, 1),
+    "dense": (1, 0),
+    "same": None,
+}
 
 
 class _Entry(NamedTuple):
@@ -34,20 +42,20 @@ class _Entry(NamedTuple):
 def load_released_generator(
     generator: NCSNpp, state_dict: Mapping[str, np.ndarray] | str | os.PathLike
 ) -> NCSNpp:
-    """Loads a released generator's weights into an `NCSNpp` of the same configuration.
+    """Load a released generator's weights into an `NCSNpp` of the same configuration.
 
     Args:
-        generator: set in place.
-        state_dict: arrays by released name (with `module.` before it or not), or the path
-            of a `.pth` or `.npz` file of them. A `.pth` is read without PyTorch, and
-            nothing in it is executed. The released code's never-used `Dense_0` entries
-            are left aside.
+        generator: the network, whose weights are set in place.
+        state_dict: arrays by released name (with or without the prefix `module.`), or the
+            path of a `.pth` or `.npz` file of them. A `.pth` file is read without PyTorch,
+            and nothing in it is executed. `Dense_0` entries, which the released code never
+            uses, are ignored.
 
     Returns:
         The generator.
 
     Raises:
-        InputError: names are missing, unused or of another shape (all are listed); the
+        InputError: arrays are missing, unused or of another shape (all are listed); the
             generator is then unchanged.
     """
     _load(list(_generator_entries(generator)), state_dict, "generator")
@@ -57,7 +65,7 @@ def load_released_generator(
 def load_released_potential(
     potential: keras.Model, state_dict: Mapping[str, np.ndarray] | str | os.PathLike
 ) -> keras.Model:
-    """Loads a released potential's weights into a `SmallPotential` or `LargePotential`.
+    """Load a released potential's weights into a `SmallPotential` or `LargePotential`.
 
     See `load_released_generator`.
     """
@@ -66,12 +74,12 @@ def load_released_potential(
 
 
 def released_generator_state(generator: NCSNpp) -> dict[str, np.ndarray]:
-    """The generator's weights under the released names and in their layouts."""
+    """Return the generator's weights with the released names and layouts."""
     return _state(_generator_entries(generator))
 
 
 def released_potential_state(potential: keras.Model) -> dict[str, np.ndarray]:
-    """The potential's weights under the released names and in their layouts."""
+    """Return the potential's weights with the released names and layouts."""
     return _state(_potential_entries(potential))
 
 
@@ -99,7 +107,7 @@ def _generator_entries(generator: NCSNpp) -> Iterator[_Entry]:
 
 
 def _run_order(generator: NCSNpp) -> Iterator[str]:
-    """The layers with weights, the mapping network aside, in the order in which they run."""
+    """The layers with weights, except the mapping network, in the order in which they run."""
     present = {layer.name for layer in generator.layers}
     levels = range(len(generator.channel_multipliers))
     order = ["stem"]
@@ -128,12 +136,12 @@ def _potential_entries(potential: keras.Model) -> Iterator[_Entry]:
     yield from _kernel_and_bias("end_linear", potential.get_layer("value"), "dense")
 
 
-def _kernel_and_bias(prefix: str, layer, layout: str) -> Iterator[_Entry]:
+def _kernel_and_bias(prefix: str, layer: Any, layout: str) -> Iterator[_Entry]:
     yield _Entry(f"{prefix}.weight", layer.kernel, layout)
     yield _Entry(f"{prefix}.bias", layer.bias, "same")
 
 
-def _layer_entries(prefix: str, layer) -> Iterator[_Entry]:
+def _layer_entries(prefix: str, layer: Any) -> Iterator[_Entry]:
     if isinstance(layer, StyledResidualBlock):
         yield from _layer_entries(f"{prefix}.GroupNorm_0", layer.norm_1)
         yield from _kernel_and_bias(f"{prefix}.Conv_0", layer.conv_1, "conv")
@@ -161,7 +169,7 @@ def _layer_entries(prefix: str, layer) -> Iterator[_Entry]:
 # --- loading ------------------------------------------------------------------------------
 
 
-def _load(entries: list[_Entry], state_dict, what: str) -> None:
+def _load(entries: list[_Entry], state_dict: _StateDict, what: str) -> None:
     state = _read(state_dict)
     expected = {e.name for e in entries}
     unused = [name for name in state if name not in expected and ".Dense_0." not in name]
@@ -172,8 +180,10 @@ def _load(entries: list[_Entry], state_dict, what: str) -> None:
             continue
         array = _transposed(state[entry.name], _TO_OURS[entry.layout])
         if array.shape != tuple(entry.variable.shape):
-            wanted = [entry.variable.shape[axis] for axis in (_TO_RELEASED[entry.layout] or ())]
-            wanted = tuple(wanted or entry.variable.shape)
+            axes = _TO_RELEASED[entry.layout]
+            wanted = tuple(entry.variable.shape)
+            if axes is not None:
+                wanted = tuple(wanted[axis] for axis in axes)
             misshaped.append(f"{entry.name} {state[entry.name].shape} instead of {wanted}")
         arrays.append(array)
     problems = [
@@ -196,30 +206,20 @@ def _shortened(names: list[str], limit: int = 20) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _read(state_dict) -> dict[str, np.ndarray]:
+def _read(state_dict: _StateDict) -> dict[str, np.ndarray]:
     if isinstance(state_dict, (str, os.PathLike)):
         path = os.fspath(state_dict)
         if path.endswith(".npz"):
-            state_dict = _read_npz(path)
+            state_dict = read_arrays(path)
         else:
-            from uotm_keras.utils.pth import read_state_dict
-
             state_dict = read_state_dict(path)
     arrays = {}
     for name, value in state_dict.items():
         if isinstance(value, Mapping):
             raise InputError(
-                f"the state dict holds another dict under {name!r}: give the one that maps "
+                f"the state dict contains another dict under {name!r}: pass the one that maps "
                 "names to arrays."
             )
         value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         arrays[name.removeprefix("module.")] = value
     return arrays
-
-
-def _read_npz(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as an .npz of arrays: {error}.") from error

@@ -24,14 +24,18 @@ class TrainingData:
     source: data.Dataset | None
     batches: data.Batches | data.PairBatches
 
+    def by_flag(self) -> dict[str, data.Dataset]:
+        """Return the datasets by the name of the flag that chose them."""
+        datasets = {"dataset": self.target}
+        return datasets if self.source is None else {**datasets, "source_dataset": self.source}
+
 
 def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingData:
     """Open the datasets of a run.
 
     Args:
         config: the run's configuration.
-        index_path: a file in which the headers of a folder's images are stored for the next
-            start.
+        index_path: JSON file with what an earlier start found out about a folder's files.
 
     Raises:
         InputError: a dataset is not there, or a size or a fraction does not fit it.
@@ -56,6 +60,7 @@ def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingDa
             channels=channels,
             data_dir=chosen.data_dir,
             seed=config.run.seed,
+            index_path=index_path,
         )
     options: dict[str, Any] = {
         "batch_size": chosen.batch_size,

@@ -27,7 +27,9 @@ class RunDirectory:
     - `config.json`: every flag, versions, git commit, backend and device;
     - `metrics.jsonl`: one JSON object per log interval;
     - `samples/`, `checkpoints/`, `tensorboard/`;
-    - `report.html`: the run's page.
+    - `report.html`: the run's page;
+    - `index.json`: what is known about the files of a folder dataset;
+    - `skipped.csv`: files that could not be used, with the reason, if there are any.
 
     Args:
         path: the directory, which need not exist yet.
@@ -41,6 +43,8 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.page = self.path / "report.html"
+        self.index = self.path / "index.json"
+        self.skipped = self.path / "skipped.csv"
 
     def check(self, config: TrainConfig, backend: str) -> bool:
         """Return whether the directory holds a run, which the config may then resume.

