@@ -186,6 +186,10 @@ class DataConfig:
         "keras-cv layers that augment the training images. Paper: none.",
         none="none",
     )  # fmt: skip
+    background: str = flag(
+        "white", Text("white, black, or #rrggbb"),
+        "Color that shows through the transparent parts of images.",
+    )  # fmt: skip
     contaminate: str | None = flag(
         None, Text("DATASET:FRACTION"),
         "Mixes outliers into the training data, such as mnist5k:0.01. Paper (section 5.2): 1 % "

@@ -49,6 +49,7 @@ def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingDa
         seed=config.run.seed,
         contaminate=chosen.contaminate,
         index_path=index_path,
+        background=chosen.background,
     )
     source = None
     if chosen.source_dataset:
@@ -61,6 +62,7 @@ def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingDa
             data_dir=chosen.data_dir,
             seed=config.run.seed,
             index_path=index_path,
+            background=chosen.background,
         )
     options: dict[str, Any] = {
         "batch_size": chosen.batch_size,
