@@ -174,8 +174,10 @@ def private_uses(tree: ast.Module, names: set[str]) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in names:
             found.append(f"line {node.lineno}: {node.attr}")
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in names:
-            found.append(f"line {node.lineno}: def {node.name}")
+        if isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name in names:
+                    found.append(f"line {method.lineno}: def {method.name}")
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras.src"):
             found.append(f"line {node.lineno}: {node.module}")
     return found

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import keras
+from keras.src.backend.common import symbolic_scope
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 
@@ -17,12 +18,25 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def skip_symbolic_build(model: keras.Model) -> None:
-    """Keep `fit` from building a model that is built already.
+    """Keep `fit` and `evaluate` from building a model that is built already.
 
-    Keras would first average a batch over the replicas, which fails where a batch is a
-    tuple and the replicas are on several hosts.
+    Keras would call the model on a batch as it does for models of one input and, with
+    replicas, average a batch over them, which fails where a batch is a tuple.
     """
-    model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
+
+    def nothing(*args: object, **kwargs: object) -> None:
+        pass
+
+    model._maybe_symbolic_build = nothing  # TensorFlow
+    model._symbolic_build = nothing  # JAX and PyTorch
+
+
+def build_compiled_metrics(model: keras.Model, shape: tuple[int, ...]) -> None:
+    """Build the metrics given to `compile`, which Keras leaves to the symbolic build."""
+    metrics = model._compile_metrics
+    if metrics is not None and not metrics.built:
+        y = keras.KerasTensor((None, *shape))
+        metrics.build(y, y)
 
 
 def drop_loss_tracker(model: keras.Model) -> None:
@@ -86,3 +100,8 @@ def nested_scope(outer: keras.StatelessScope | None) -> Iterator[keras.Stateless
     inner.state_mapping = dict(outer.state_mapping)
     with inner:
         yield inner
+
+
+def in_symbolic_scope() -> bool:
+    """Return whether Keras only infers shapes, so that there are no values to read."""
+    return symbolic_scope.in_symbolic_scope()

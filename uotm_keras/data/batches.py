@@ -151,7 +151,7 @@ class Batches(_BatchStream):
         self.shapes = (dataset.shape,)
         self.default_workers = 0 if dataset.in_memory and not self.augmentations else 2
         # The lock keeps threads from drawing the same epoch's order at the same time.
-        self._lock = threading.Lock()
+        self._mutex = threading.Lock()
         self._order = functools.lru_cache(maxsize=4)(self._draw_order)
 
     def _rng(self, purpose: int, number: int) -> np.random.Generator:
@@ -165,7 +165,7 @@ class Batches(_BatchStream):
         count = len(self.dataset)
         first = _whole("batch number", k, 0) * self.batch_size
         epoch, offset = divmod(first, count)
-        with self._lock:
+        with self._mutex:
             order = self._order(epoch)
             indices = order[offset : offset + self.batch_size]
             if len(indices) < self.batch_size:  # the rest is of the next epoch

@@ -6,17 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from uotm_keras.backend import keras_hooks
 from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.pixels import to_uint8
 from uotm_keras.utils.typing import Tensor
-
-try:
-    from keras.src.backend.common.symbolic_scope import in_symbolic_scope
-except ImportError:  # a later Keras; shapes are then inferred by running the metric
-
-    def in_symbolic_scope() -> bool:
-        return False
 
 
 class FeatureMetric(keras.metrics.Metric):
@@ -61,7 +55,7 @@ class FeatureMetric(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise InputError(f"{self.name} does not take sample weights.")
-        if in_symbolic_scope():
+        if keras_hooks.in_symbolic_scope():
             return
         for side, images in (("real", real), ("fake", fake)):
             if images is not None and (side == "fake" or self.uses_real):
@@ -118,7 +112,7 @@ class FeatureMetric(keras.metrics.Metric):
         Raises:
             InputError: there are too few samples.
         """
-        if in_symbolic_scope():
+        if keras_hooks.in_symbolic_scope():
             return ops.zeros(())
         return np.float64(self.value())
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from uotm_keras import backend
@@ -456,6 +457,8 @@ class UOTM(TransportModel):
         shapes = Shapes(self.source_shape, self.latent_dim, self.data_shape)
         check_fit(x, y, class_weight, shapes)
         x, steps = as_batches(x, batch_size, self.seed)
+        if y is None and kwargs.get("sample_weight") is not None:
+            y = np.zeros(len(x), "float32")  # without labels Keras drops the weights
         if steps is not None:
             batch_size, steps_per_epoch = None, steps_per_epoch or steps
         return super().fit(x, y, batch_size, epochs, steps_per_epoch=steps_per_epoch, **kwargs)
@@ -474,6 +477,10 @@ class UOTM(TransportModel):
             backend.distribution.replicas_of(self),
         )
         backend.distribution.make_train_function(self, super().make_train_function, force)
+
+    def make_test_function(self, force: bool = False) -> None:
+        keras_hooks.build_compiled_metrics(self, self.data_shape)
+        super().make_test_function(force)
 
     def check_batch(self, batch_size: int, replicas: int) -> None:
         """Check that a batch can be shared out; see `Partition.check_batch`."""
