@@ -21,8 +21,8 @@ if backend_fault() is None:
         from uotm_keras.networks import released as convert
         from uotm_keras.objectives import costs, divergences, penalties, schedules
 else:
-    # The commands must come far enough to say it in one sentence; anybody else gets it here.
-    def __getattr__(name: str):
+    # Commands report the fault in one sentence; any other use of the package raises it here.
+    def __getattr__(name: str) -> object:
         raise InputError(backend_fault())
 
 

@@ -58,10 +58,10 @@ if NAME == "tensorflow":
     from uotm_keras.backend import tensorflow_distribution as distribution
     from uotm_keras.backend.tensorflow import *  # noqa: F403
 elif NAME == "jax":
-    from uotm_keras.backend import jax_distribution as distribution
-    from uotm_keras.backend.jax import *  # noqa: F403
+    from uotm_keras.backend import jax_distribution as distribution  # type: ignore[no-redef]
+    from uotm_keras.backend.jax import *  # type: ignore[assignment]  # noqa: F403
 elif NAME == "torch":
-    from uotm_keras.backend import torch_distribution as distribution  # noqa: F401
+    from uotm_keras.backend import torch_distribution as distribution  # type: ignore[no-redef]  # noqa: F401
     from uotm_keras.backend.torch import *  # noqa: F403
 else:
     raise InputError(

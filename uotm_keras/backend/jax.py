@@ -1,7 +1,8 @@
 """JAX: functional gradients, all state threaded through Keras's `StatelessScope`."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import keras
@@ -9,6 +10,7 @@ import keras
 from uotm_keras.backend import jax_distribution as distribution
 from uotm_keras.backend import keras_hooks
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 __all__ = [
     "CONVOLUTION_FORMAT",
@@ -37,10 +39,10 @@ CONVOLUTION_FORMAT = "channels_last"
 WRITES_SAVED_MODELS = False
 
 
-def value_and_input_gradient(function: Callable, x):
+def value_and_input_gradient(function: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
     outer = keras_hooks.current_scope()
 
-    def total(x):
+    def total(x: Tensor) -> Any:
         # Variables assigned inside, such as batch statistics, leave as outputs.
         with keras_hooks.nested_scope(outer) as inner:
             value = function(x)
@@ -52,11 +54,11 @@ def value_and_input_gradient(function: Callable, x):
     return value, gradient
 
 
-def without_gradient(function: Callable):
+def without_gradient(function: Callable) -> Any:
     return jax.lax.stop_gradient(function())
 
 
-def _state_variables(model) -> tuple[list, ...]:
+def _state_variables(model: keras.Model) -> tuple[list, ...]:
     """The groups of variables in the order of the trainer's state."""
     return (
         model.trainable_variables,
@@ -67,7 +69,12 @@ def _state_variables(model) -> tuple[list, ...]:
 
 
 def minimize(
-    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+    model: keras.Model,
+    loss_function: Callable,
+    batch: Any,
+    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer,
+    micro_batches: int = 1,
 ) -> dict:
     # A scope hides the outer one: it needs a value for every variable.
     chosen = {id(v) for v in variables}
@@ -76,7 +83,7 @@ def minimize(
     # The loss may update seed generators and batch statistics.
     moving = model.non_trainable_variables
 
-    def scaled_loss(values, batch):
+    def scaled_loss(values: Sequence[keras.Variable], batch: Any) -> Any:
         mapping = [*zip(variables, values, strict=True), *zip(rest, rest_values, strict=True)]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             loss, logs = loss_function(batch)
@@ -91,7 +98,7 @@ def minimize(
             variable.assign(value)
     else:
 
-        def add_micro_batch(total, micro_batch):
+        def add_micro_batch(total: Any, micro_batch: Any) -> Any:
             gradients, (logs, _) = jax.grad(scaled_loss, has_aux=True)(values, micro_batch)
             return jax.tree.map(jax.numpy.add, total, gradients), logs
 
@@ -101,7 +108,7 @@ def minimize(
         total, logs = jax.lax.scan(add_micro_batch, zeros, batch, unroll=unroll)
         gradients = [gradient / micro_batches for gradient in total]
         logs = {name: value.mean() for name, value in logs.items()}
-    finite = True
+    finite: Tensor = True
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         # A LossScaleOptimizer skips updates that are not finite itself.
         finite = jax.numpy.isfinite(sum(gradient.sum() for gradient in gradients))
@@ -114,7 +121,9 @@ def minimize(
     return {**logs, "skipped": 1.0 - jax.numpy.float32(finite)}
 
 
-def map_micro_batches(model, function: Callable, batch, micro_batches: int):
+def map_micro_batches(
+    model: keras.Model, function: Callable, batch: Any, micro_batches: int
+) -> Any:
     if micro_batches == 1:
         return jax.lax.stop_gradient(function(batch))
     return jax.lax.stop_gradient(jax.lax.map(function, batch))
@@ -125,16 +134,16 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
-def train_step(model, iterate: Callable, state, data) -> tuple[dict, tuple]:
+def train_step(model: keras.Model, iterate: Callable, state: Any, data: Any) -> tuple[dict, tuple]:
     return _stateless(_state_variables(model), iterate, state, data)
 
 
-def test_step(model, evaluate: Callable, state, data) -> tuple[dict, tuple]:
+def test_step(model: keras.Model, evaluate: Callable, state: Any, data: Any) -> tuple[dict, tuple]:
     groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
     return _stateless(groups, evaluate, state, data)
 
 
-def _stateless(groups: tuple, function: Callable, state, data) -> tuple[dict, tuple]:
+def _stateless(groups: tuple, function: Callable, state: Any, data: Any) -> tuple[dict, tuple]:
     """Run a function that assigns variables, as one from state to state."""
     mapping = [
         pair
@@ -152,7 +161,7 @@ _PIXELS_A_PIECE = 2048
 _MOST_PIECES = 16
 
 
-def convolution(x, kernel):
+def convolution(x: Tensor, kernel: Tensor) -> Tensor:
     if kernel.shape[:2] == (1, 1):
         return jax.numpy.matmul(x, kernel[0, 0])
     if jax.default_backend() == "cpu":
@@ -160,34 +169,34 @@ def convolution(x, kernel):
     return _same_convolution(x, kernel)
 
 
-def _same_convolution(x, kernel):
+def _same_convolution(x: Tensor, kernel: Tensor) -> Any:
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 @jax.custom_vjp
-def _cpu_convolution(x, kernel):
+def _cpu_convolution(x: Tensor, kernel: Tensor) -> Any:
     return _same_convolution(x, kernel)
 
 
-def _cpu_convolution_forward(x, kernel):
+def _cpu_convolution_forward(x: Tensor, kernel: Tensor) -> Any:
     return _same_convolution(x, kernel), (x, kernel)
 
 
-def _cpu_convolution_backward(inputs, gradient):
+def _cpu_convolution_backward(inputs: Any, gradient: Tensor) -> Any:
     x, kernel = inputs
     # A convolution again, so that second derivatives take this way too.
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     return _cpu_convolution(gradient, turned), _kernel_gradient(x, gradient, kernel)
 
 
-def _kernel_gradient(x, gradient, kernel):
+def _kernel_gradient(x: Tensor, gradient: Tensor, kernel: Tensor) -> Any:
     batch, height, width, _ = x.shape
     wanted = min(_MOST_PIECES, max(1, batch * height * width // _PIXELS_A_PIECE))
     pieces = next(n for n in range(wanted, 0, -1) if batch % n == 0)
 
-    def of_piece(x, gradient):
+    def of_piece(x: Tensor, gradient: Tensor) -> Any:
         transpose = jax.linear_transpose(lambda kernel: _same_convolution(x, kernel), kernel)
         # Each is a sum in float32, and so is theirs, whatever the kernel's dtype.
         return transpose(gradient)[0].astype("float32")
@@ -202,27 +211,27 @@ def _kernel_gradient(x, gradient, kernel):
 _cpu_convolution.defvjp(_cpu_convolution_forward, _cpu_convolution_backward)
 
 
-def arrange_kernel(variable) -> None:
+def arrange_kernel(variable: keras.Variable) -> None:
     pass
 
 
-def arrange_like(variable, other) -> None:
+def arrange_like(variable: keras.Variable, other: keras.Variable) -> None:
     pass
 
 
-def normal(shape, seed: keras.random.SeedGenerator):
+def normal(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return distribution.shard_rows(keras.random.normal(shape, seed=seed))
 
 
-def uniform(shape, seed: keras.random.SeedGenerator):
+def uniform(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return distribution.shard_rows(keras.random.uniform(shape, seed=seed))
 
 
-def compile_arguments(jit_compile) -> tuple[bool, bool]:
+def compile_arguments(jit_compile: bool | str) -> tuple[bool, bool]:
     return (True if jit_compile == "auto" else bool(jit_compile)), False
 
 
-def sync(model) -> None:
+def sync(model: keras.Model) -> None:
     model.jax_state_sync()
 
 
@@ -238,7 +247,18 @@ def describe_device() -> str:
     return f"{len(devices)} × {kind}"
 
 
-def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+def adam_step(
+    gradient: Tensor,
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    velocity: keras.Variable,
+    *,
+    rate: Tensor,
+    step: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
     m = momentum.value + (gradient - momentum.value) * (1.0 - beta_1)
     v = velocity.value + (gradient * gradient - velocity.value) * (1.0 - beta_2)
     momentum.assign(m)
@@ -247,6 +267,8 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
     variable.assign(variable.value - rate / (1.0 - beta_1**step) * m / root)
 
 
-def update_ema(averages, values, decay: float) -> None:
+def update_ema(
+    averages: Sequence[keras.Variable], values: Sequence[keras.Variable], decay: float
+) -> None:
     for average, value in zip(averages, values, strict=True):
         average.assign(average.value + (1.0 - decay) * (value.value - average.value))

@@ -1,13 +1,15 @@
 """TensorFlow: gradient tapes, XLA inside each replica, tf.distribute."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from uotm_keras.backend import tensorflow_distribution as distribution
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 __all__ = [
     "CONVOLUTION_FORMAT",
@@ -36,7 +38,7 @@ CONVOLUTION_FORMAT = "channels_last"
 WRITES_SAVED_MODELS = True
 
 
-def value_and_input_gradient(function: Callable, x):
+def value_and_input_gradient(function: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = function(x)
@@ -44,16 +46,21 @@ def value_and_input_gradient(function: Callable, x):
     return value, tape.gradient(total, x)
 
 
-def without_gradient(function: Callable):
+def without_gradient(function: Callable) -> Any:
     return tf.stop_gradient(function())
 
 
 def minimize(
-    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+    model: keras.Model,
+    loss_function: Callable,
+    batch: Any,
+    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer,
+    micro_batches: int = 1,
 ) -> dict:
     tensors = [v.value for v in variables]
 
-    def gradients_and_logs(batch):
+    def gradients_and_logs(batch: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tensors)
             loss, logs = loss_function(batch)
@@ -71,7 +78,7 @@ def minimize(
     return {**logs, "skipped": 1.0 - tf.cast(finite, tf.float32)}
 
 
-def _finite_or_zero(gradients: list, optimizer):
+def _finite_or_zero(gradients: list, optimizer: keras.optimizers.Optimizer) -> Any:
     """Replace all gradients by zeros if one is not finite."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return gradients, True  # which skips such updates itself
@@ -82,14 +89,14 @@ def _finite_or_zero(gradients: list, optimizer):
     return [None if g is None else next(kept) for g in gradients], finite
 
 
-def _compiled(model, function: Callable) -> Callable:
+def _compiled(model: keras.Model, function: Callable) -> Callable:
     if model.compile_gradients and tf.inside_function():
         # XLA on the whole step fails under two replicas; inside each replica it works.
         return tf.function(function, jit_compile=True, autograph=False)
     return function
 
 
-def _mean_over_micro_batches(function: Callable, batch, micro_batches: int):
+def _mean_over_micro_batches(function: Callable, batch: Any, micro_batches: int) -> Any:
     """Average a structure of tensors over the micro-batches, one at a time."""
     if micro_batches == 1:
         return function(batch)
@@ -104,7 +111,9 @@ def _mean_over_micro_batches(function: Callable, batch, micro_batches: int):
     return traced.structure([t / micro_batches for t in total])
 
 
-def map_micro_batches(model, function: Callable, batch, micro_batches: int):
+def map_micro_batches(
+    model: keras.Model, function: Callable, batch: Any, micro_batches: int
+) -> Any:
     function = _compiled(model, function)
     if micro_batches == 1:
         return tf.nest.map_structure(tf.stop_gradient, function(batch))
@@ -121,8 +130,8 @@ def map_micro_batches(model, function: Callable, batch, micro_batches: int):
 class _Traced:
     """A function of a micro-batch's number, traced once so that its outputs are known."""
 
-    def __init__(self, function: Callable, batch):
-        def of_micro_batch(i):
+    def __init__(self, function: Callable, batch: Any) -> None:
+        def of_micro_batch(i: Tensor) -> Any:
             return function(type(batch)(*(None if x is None else x[i] for x in batch)))
 
         traced = tf.function(of_micro_batch, autograph=False)
@@ -130,17 +139,17 @@ class _Traced:
         self._flat = tf.nest.flatten(self._function.structured_outputs)
         self.outputs = [output for output in self._flat if output is not None]
 
-    def __call__(self, i):
+    def __call__(self, i: Tensor) -> list:
         return [x for x in tf.nest.flatten(self._function(i)) if x is not None]
 
-    def structure(self, outputs):
+    def structure(self, outputs: Any) -> Any:
         """Return the outputs in the function's own structure, its `None`s included."""
         outputs = iter(outputs)
         filled = [None if output is None else next(outputs) for output in self._flat]
         return tf.nest.pack_sequence_as(self._function.structured_outputs, filled)
 
 
-def require(condition, sentence: str) -> None:
+def require(condition: Any, sentence: str) -> None:
     if isinstance(condition, bool):
         if not condition:
             raise InputError(sentence)
@@ -148,42 +157,42 @@ def require(condition, sentence: str) -> None:
         tf.debugging.Assert(condition, [sentence])
 
 
-def train_step(model, iterate: Callable, data) -> dict:
+def train_step(model: keras.Model, iterate: Callable, data: Any) -> dict:
     return iterate(data)
 
 
-def test_step(model, evaluate: Callable, data) -> dict:
+def test_step(model: keras.Model, evaluate: Callable, data: Any) -> dict:
     return evaluate(data)
 
 
-def convolution(x, kernel):
+def convolution(x: Tensor, kernel: Tensor) -> Tensor:
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
-def arrange_kernel(variable) -> None:
+def arrange_kernel(variable: keras.Variable) -> None:
     pass
 
 
-def arrange_like(variable, other) -> None:
+def arrange_like(variable: keras.Variable, other: keras.Variable) -> None:
     pass
 
 
-def normal(shape, seed: keras.random.SeedGenerator):
+def normal(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return keras.random.normal(shape, seed=seed)
 
 
-def uniform(shape, seed: keras.random.SeedGenerator):
+def uniform(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return keras.random.uniform(shape, seed=seed)
 
 
-def compile_arguments(jit_compile) -> tuple[bool, bool]:
+def compile_arguments(jit_compile: bool | str) -> tuple[bool, bool]:
     if jit_compile == "auto":
         # On CPUs XLA's convolutions are slower than TensorFlow's own.
         jit_compile = bool(tf.config.list_logical_devices("GPU"))
     return False, bool(jit_compile)
 
 
-def sync(model) -> None:
+def sync(model: keras.Model) -> None:
     pass
 
 
@@ -199,7 +208,18 @@ def describe_device() -> str:
     return f"{len(gpus)} × {details.get('device_name', 'GPU')}"
 
 
-def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+def adam_step(
+    gradient: Tensor,
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    velocity: keras.Variable,
+    *,
+    rate: Tensor,
+    step: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
     beta_1, beta_2 = tf.constant(beta_1, tf.float32), tf.constant(beta_2, tf.float32)
     power_1, power_2 = beta_1**step, beta_2**step
     # One pass over memory. This kernel adds its ε to √v before the bias correction:
@@ -218,6 +238,8 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
     )
 
 
-def update_ema(averages, values, decay: float) -> None:
+def update_ema(
+    averages: Sequence[keras.Variable], values: Sequence[keras.Variable], decay: float
+) -> None:
     for average, value in zip(averages, values, strict=True):
         average.value.assign_sub((1.0 - decay) * (average.value - value.value))

@@ -3,13 +3,15 @@
 import contextlib
 import ctypes
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import torch
 
 from uotm_keras.backend import torch_distribution as distribution
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 __all__ = [
     "CONVOLUTION_FORMAT",
@@ -38,28 +40,34 @@ CONVOLUTION_FORMAT = "channels_first"
 WRITES_SAVED_MODELS = False
 
 
-def value_and_input_gradient(function: Callable, x):
+def value_and_input_gradient(function: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_(True)
     value = function(x)
     (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
     return value, gradient
 
 
-def without_gradient(function: Callable):
+def without_gradient(function: Callable) -> Any:
     with torch.no_grad():
         return function()
 
 
 def minimize(
-    model, loss_function: Callable, batch, variables, optimizer, micro_batches: int = 1
+    model: keras.Model,
+    loss_function: Callable,
+    batch: Any,
+    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer,
+    micro_batches: int = 1,
 ) -> dict:
     tensors = [v.value for v in variables]
-    gradients, logs = None, None
+    gradients: list = []
+    logs: dict[str, Tensor] = {}
     for micro_batch in _micro_batches(batch, micro_batches):
         loss, parts = loss_function(micro_batch)
         parts = {name: value.detach() for name, value in parts.items()}
         slopes = torch.autograd.grad(optimizer.scale_loss(loss), tensors)
-        if gradients is None:
+        if not gradients:
             gradients, logs = list(slopes), parts
         else:
             torch._foreach_add_(gradients, slopes)
@@ -87,14 +95,16 @@ def _finite_or_zero(gradients: list) -> tuple[list, torch.Tensor]:
     return gradients if finite else [torch.zeros_like(g) for g in gradients], finite
 
 
-def _micro_batches(batch, count: int) -> list:
+def _micro_batches(batch: Any, count: int) -> list:
     if count == 1:
         return [batch]
     return [type(batch)(*(None if x is None else x[i] for x in batch)) for i in range(count)]
 
 
 @torch.no_grad()
-def map_micro_batches(model, function: Callable, batch, micro_batches: int):
+def map_micro_batches(
+    model: keras.Model, function: Callable, batch: Any, micro_batches: int
+) -> Any:
     if micro_batches == 1:
         return function(batch)
     outputs = [function(part) for part in _micro_batches(batch, micro_batches)]
@@ -106,15 +116,15 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
-def train_step(model, iterate: Callable, data) -> dict:
+def train_step(model: keras.Model, iterate: Callable, data: Any) -> dict:
     return iterate(data)
 
 
-def test_step(model, evaluate: Callable, data) -> dict:
+def test_step(model: keras.Model, evaluate: Callable, data: Any) -> dict:
     return evaluate(data)
 
 
-def convolution(x, kernel):
+def convolution(x: Tensor, kernel: Tensor) -> Tensor:
     rows, columns = kernel.shape[:2]
     if rows == columns == 1:
         return torch.matmul(x, kernel[0, 0])
@@ -127,7 +137,7 @@ def convolution(x, kernel):
 
 
 @torch.no_grad()
-def arrange_kernel(variable) -> None:
+def arrange_kernel(variable: keras.Variable) -> None:
     if tuple(variable.shape[:2]) == (1, 1):
         return
     # The shape stays (k, k, in, out); in memory the output channel comes first.
@@ -136,15 +146,15 @@ def arrange_kernel(variable) -> None:
     tensor.data = arranged.permute(2, 3, 1, 0)
 
 
-def normal(shape, seed: keras.random.SeedGenerator):
+def normal(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return keras.random.normal(shape, seed=seed)
 
 
-def uniform(shape, seed: keras.random.SeedGenerator):
+def uniform(shape: Sequence[int], seed: keras.random.SeedGenerator) -> Tensor:
     return keras.random.uniform(shape, seed=seed)
 
 
-def compile_arguments(jit_compile) -> tuple[bool, bool]:
+def compile_arguments(jit_compile: bool | str) -> tuple[bool, bool]:
     if jit_compile is True:
         raise InputError(
             "jit_compile=True is not supported on the torch backend, whose compiler has no "
@@ -153,17 +163,28 @@ def compile_arguments(jit_compile) -> tuple[bool, bool]:
     return False, False
 
 
-def sync(model) -> None:
+def sync(model: keras.Model) -> None:
     pass
 
 
 @torch.no_grad()
-def arrange_like(variable, other) -> None:
+def arrange_like(variable: keras.Variable, other: keras.Variable) -> None:
     variable.value.data = torch.empty_like(other.value).copy_(variable.value)
 
 
 @torch.no_grad()
-def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, beta_2, epsilon):
+def adam_step(
+    gradient: Tensor,
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    velocity: keras.Variable,
+    *,
+    rate: Tensor,
+    step: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
     parameter, m, v = variable.value, momentum.value, velocity.value
     step = float(step)
     m.lerp_(gradient, 1.0 - beta_1)
@@ -173,7 +194,9 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
 
 
 @torch.no_grad()
-def update_ema(averages, values, decay: float) -> None:
+def update_ema(
+    averages: Sequence[keras.Variable], values: Sequence[keras.Variable], decay: float
+) -> None:
     torch._foreach_lerp_([v.value for v in averages], [v.value for v in values], float(1.0 - decay))
 
 

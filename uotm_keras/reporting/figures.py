@@ -202,7 +202,7 @@ def _axes(x: Limits, y: Limits, x_label: str, integer: bool = False) -> Axes:
     for artist in (*axes.lines, *axes.patches):
         artist.remove()
     for axis, limits, name, most in ((axes.xaxis, x, "x", 7), (axes.yaxis, y, "y", 6)):
-        axes.set(**{f"{name}scale": "log" if limits.log else "linear"})  # type: ignore[arg-type]
+        axes.set(**{f"{name}scale": "log" if limits.log else "linear"})
         if limits.log:
             axis.set_major_locator(LogLocator(numticks=most + 1))
             axis.set_minor_locator(NullLocator())
