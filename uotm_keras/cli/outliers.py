@@ -60,7 +60,7 @@ def _rank(flags: dict) -> int:
         )
     out = Path(flags["run_dir"] if flags["out"] == "RUN_DIR" else flags["out"]).expanduser()
     require_writable(out, f"--out={flags['out']}")
-    data = build.build_data(run.flags).target
+    data = build.build_data(run.flags, Path(flags["run_dir"]).expanduser() / "index.json").target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
         ranking = rank(run.model, data, flags["batch_size"], advance=advance)
