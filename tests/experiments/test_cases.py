@@ -25,7 +25,7 @@ def kept(tmp_path):
 def test_a_place_that_cannot_be_written_is_told_first(kept, tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(uk.InputError, match="file is not a folder to write in"):
+        with pytest.raises(uk.InputError, match="file is not a writable folder"):
             kept(out=str(out))
     kept(out=str(tmp_path / "new" / "deeper"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
