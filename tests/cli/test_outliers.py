@@ -31,7 +31,7 @@ def test_ranking_is_that_of_target_weights(tiny, tmp_path, capsys):
     assert "among the 30" in text and f"AUROC {expected:.3f}" in text
     assert (out / "outliers.png").stat().st_size > 1000
     assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out / 'outliers.csv'}"]) == 2
-    assert "outliers.csv is not a folder to write in" in capsys.readouterr().err
+    assert "outliers.csv is not a writable folder" in capsys.readouterr().err
 
 
 def test_nothing_to_rank(tiny, tmp_path, capsys):

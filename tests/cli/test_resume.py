@@ -116,14 +116,15 @@ def test_a_run_of_an_earlier_version_goes_on(tiny, capsys):
     assert tiny.train(max_steps=6) == 0
 
 
-def test_a_folder_is_indexed_when_a_run_goes_on(tiny, tmp_path):
-    """And a run that cannot begin leaves nothing."""
+def test_a_folder_is_indexed_and_a_changed_one_refused(tiny, tmp_path):
+    """A run that cannot start leaves no files."""
     from PIL import Image
 
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for i in range(6):
         Image.new("L", (8, 8), 40 * i).save(pictures / f"{i}.png")
+    (pictures / "damaged.png").write_bytes(b"no picture")
     flags = {"dataset": f"folder:{pictures}", "channels": 1}
     assert tiny.train(**flags, batch_size=7) == 2
     assert not tiny.folder.exists()
@@ -131,7 +132,9 @@ def test_a_folder_is_indexed_when_a_run_goes_on(tiny, tmp_path):
     for end in (1, 2):
         assert tiny.train(**flags, batch_size=3, max_steps=end) == 0
         (files,) = json.loads(index.read_text())["folders"].values()
-        assert len(files) == 6
+        assert len(files) == 7
+        (_, row) = (tiny.folder / "skipped.csv").read_text().splitlines()
+        assert row == f'{pictures}/damaged.png,"not a readable PNG, JPEG or WebP file"'
     Image.new("L", (8, 8), 99).save(pictures / "new.png")
     assert tiny.train(**flags, batch_size=3, max_steps=3) == 2
     index.unlink()

@@ -73,7 +73,8 @@ def _rank(config: OutliersConfig) -> int:
         )
     out = Path(config.out or config.run_dir).expanduser()
     require_writable(out, f"--out={config.out or config.run_dir}")
-    data = open_data(run.config).target
+    index = Path(config.run_dir).expanduser() / "index.json"
+    data = open_data(run.config, index).target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
         ranking = rank(run.model, data, config.batch_size, advance=advance)

@@ -61,7 +61,9 @@ def _write(config: ReportConfig) -> int:
         try:
             run = load_run(config.run_dir)
             step, facts = run.step, _network_facts(run.model)
-            outliers = _outliers(run.model, open_data(run.config), step, run.config, config)
+            outliers = _outliers(
+                run.model, open_data(run.config, directory.index), step, run.config, config
+            )
         except InputError as error:
             outliers = f"Weights could not be computed: {error}"
             print(f"without outliers: {' '.join(str(error).split())}")
