@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import socket
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -10,6 +12,8 @@ from typing import Any, cast
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
 
 from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.cluster import Cluster, Distribution, check_address
@@ -49,12 +53,12 @@ def replica() -> Tensor:
 
 
 def _replica_context() -> tf.distribute.ReplicaContext:
-    context = tf.distribute.get_replica_context()
-    if context is None:
+    replica_context = tf.distribute.get_replica_context()
+    if replica_context is None:
         raise InputError(
             "under a tf.distribute strategy, call updates through fit or strategy.run."
         )
-    return context
+    return replica_context
 
 
 def gather(x: Tensor) -> Tensor:
@@ -251,7 +255,49 @@ class _TensorFlowProcessGroup(ProcessGroup):
         self.barrier()
 
 
+def _wait_for_servers(cluster: Cluster, seconds: float) -> None:
+    """Wait until the other workers listen, which they do before they wait for the first one."""
+    deadline = time.monotonic() + seconds
+    for process in range(1, cluster.processes):
+        host, _, port = cluster.addresses[process].rpartition(":")
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), max(left, 0.1)).close()
+                break
+            except OSError:
+                if left <= 0:
+                    raise InputError(
+                        f"process 0 could not form a process group with {cluster.name(process)} "
+                        f"within {seconds:g} seconds: start all {cluster.processes} processes, "
+                        "or increase --worker_timeout."
+                    ) from None
+                time.sleep(0.1)
+
+
+def _limit_registration(cluster: Cluster, seconds: float) -> None:
+    """Bound the time in which the first worker must accept this one; by default it is an hour."""
+    # No public function sets this timeout. The strategy keeps a service configured before.
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    leader = "chief" if "chief" in jobs else "worker"
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{leader}/replica:0/task:0",
+        cluster_register_timeout_in_ms=int(seconds * 1000),
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=name, num_tasks=len(jobs[name]))
+            for name in ("chief", "worker")
+            if name in jobs
+        ],
+    )
+
+
 def open_process_group(cluster: Cluster, seconds: float) -> ProcessGroup:
+    # TensorFlow holds Python's global lock while it waits, so no timer can interrupt it.
+    if cluster.process == 0:
+        _wait_for_servers(cluster, seconds)
+    else:
+        _limit_registration(cluster, seconds)
     with rendezvous(cluster, seconds, tf.errors.OpError, RuntimeError):
         group = _TensorFlowProcessGroup(cluster)
         group.barrier()
