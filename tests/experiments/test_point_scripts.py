@@ -18,13 +18,13 @@ SCRIPTS = {
         discrete, ["--pairs=moons:spiral", "--points=30", "--solver_iterations=50"], 1, "value",
     ),
     "outliers": (
-        outliers, ["--methods=uotm,sjko", "--places=behind", "--points=2000"], 2, "generated",
+        outliers, ["--methods=otm,sjko", "--places=behind", "--points=2000"], 2, "generated",
     ),
-    "mixture": (mixture, ["--methods=otm,sjko", "--taus=0.1", "--points=10000"], 2, "kl"),
+    "mixture": (mixture, ["--methods=otm", "--taus=0.1", "--points=10000"], 1, "kl"),
     "planar": (
         planar,
-        ["--tasks=8gaussians", "--methods=wgan_gp,uotm_sd,sjko", "--points=300",
-         "--transport_points=200"], 4, "w2",
+        ["--tasks=8gaussians", "--methods=wgan_gp,uotm_sd", "--points=300",
+         "--transport_points=200"], 3, "w2",
     ),
 }  # fmt: skip
 
