@@ -131,7 +131,7 @@ def _case(
     batches = data.PairBatches(thin, bold, batch_size=options.batch_size, seed=seed)
     times = digit_images.fit(model, batches, options.iterations)
     x = thin.take(np.arange(options.samples))
-    moved = model.transport(x, np.zeros((len(x), model.latent_dim)), batch_size=500)
+    moved = model.transport(x, np.zeros((len(x), model.latent_dim or 0)), batch_size=500)
     scores = scorer.score(lambda: [moved], (-1.0, 1.0))["metrics"]
     row = {
         "how": f"UOTM, τ = {tau:g}", "seed": seed, "cost": _cost(x, moved),
