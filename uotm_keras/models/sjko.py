@@ -17,7 +17,7 @@ from uotm_keras import backend
 from uotm_keras.models.checks import check_count
 from uotm_keras.models.inputs import Batch
 from uotm_keras.models.transport_model import frozen_copy
-from uotm_keras.models.uotm import UOTM, Noise
+from uotm_keras.models.uotm import UOTM
 from uotm_keras.objectives import costs
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual
@@ -139,14 +139,14 @@ class SJKO(UOTM):
         )
         return super()._iterate(data)
 
-    def _draw_noise(self, batch: Batch, seed: keras.random.SeedGenerator) -> Noise:
-        source = batch.source
+    def _draw(self, batch: Batch, seed: keras.random.SeedGenerator) -> GeneratorBatch:
+        source, latent, previous_latent = batch.source, None, None
         if source is None:
             source = self._normal(batch, seed, *self.source_shape)
-        if self.latent_dim is None:
-            return Noise(source)
-        latent = self._normal(batch, seed, 2 * self.latent_dim)
-        return Noise(source, latent[:, : self.latent_dim], latent[:, self.latent_dim :])
+        if self.latent_dim is not None:
+            both = self._normal(batch, seed, 2 * self.latent_dim)
+            latent, previous_latent = both[:, : self.latent_dim], both[:, self.latent_dim :]
+        return GeneratorBatch(source, latent, previous_latent, batch.source_weight)
 
     def update_potential(
         self, real: Tensor, source: Tensor, latent: Tensor | None = None,

@@ -1,5 +1,6 @@
 """A potential and a generator as one Keras model: what they are used for once trained."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +10,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
-from uotm_keras.models.checks import check_count, check_networks
-from uotm_keras.models.inputs import check_range
+from uotm_keras.backend.partition import Partition
+from uotm_keras.models.checks import Shapes, check_count, check_networks
+from uotm_keras.models.inputs import Batch, check_range, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
 from uotm_keras.models.sampling import TransportMap, potential_outputs
+from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
-from uotm_keras.objectives.semi_dual import SemiDual
+from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.seeds import check_seed, sample_noise
 from uotm_keras.utils.typing import Tensor
@@ -32,6 +36,7 @@ class TransportModel(keras.Model):
         potential: v, a built Keras model that returns (B, 1).
         objective: The semi-dual objective.
         source: `"gaussian"`, `"data"`, or `"auto"`; see `UOTM`.
+        batch_statistics: `"global"` or `"replica"`; see `UOTM`.
         divergence_schedule: α as a function of the step, or `None`.
         ema_decay: Decay rate of the generator's exponential moving average, in [0, 1).
         seed: Seed for the training noise (int, 0 to 2**63 − 1).
@@ -45,6 +50,7 @@ class TransportModel(keras.Model):
         objective: SemiDual,
         *,
         source: str,
+        batch_statistics: str,
         divergence_schedule: Callable[[Tensor], Tensor] | None,
         ema_decay: float,
         seed: int,
@@ -63,6 +69,12 @@ class TransportModel(keras.Model):
         self.potential = potential
         shapes = check_networks(generator, potential)
         self.source_shape, self.latent_dim, self.data_shape = shapes
+        self.partition = Partition(
+            grouped=any(
+                isinstance(layer, MinibatchStddev) for layer in keras_hooks.all_layers(potential)
+            ),
+            batch_statistics=batch_statistics,
+        )
         self.ema_generator = frozen_copy(generator, "ema_generator")
 
         self.noise_seed = keras.random.SeedGenerator(self.seed)
@@ -100,11 +112,107 @@ class TransportModel(keras.Model):
         """The penalty on ∇v."""
         return self.objective.gradient_penalty
 
+    @property
+    def shapes(self) -> Shapes:
+        """The shapes of x, z, and y."""
+        return Shapes(self.source_shape, self.latent_dim, self.data_shape)
+
     def objective_at_step(self) -> SemiDual:
         """Return the objective with the α that the schedule has at the current step."""
         if self.divergence_schedule is None:
             return self.objective
         return self.objective.scaled(self.divergence_schedule(self.step.value))
+
+    # --- Batches and evaluation ----------------------------------------------------------
+
+    def _take(self, data: Any) -> Batch:
+        """This replica's rows of a batch given to `fit`."""
+        return Batch(*map(self.partition.take, unpack(data, self.source, self.shapes)))
+
+    def _draw(self, batch: Batch, seed: keras.random.SeedGenerator) -> GeneratorBatch:
+        """Draw fresh x and z for one update, outside of the differentiated function."""
+        source, latent = batch.source, None
+        if source is None:
+            source = self._normal(batch, seed, *self.source_shape)
+        if self.latent_dim is not None:
+            latent = self._normal(batch, seed, self.latent_dim)
+        return GeneratorBatch(source, latent, source_weight=batch.source_weight)
+
+    def _normal(self, batch: Batch, seed: keras.random.SeedGenerator, *shape: int) -> Tensor:
+        """Draw N(0, I) for the whole batch and return this replica's rows."""
+        rows = self.partition.whole_batch_rows(batch.real)
+        return self.partition.own_rows(backend.normal((rows, *shape), seed))
+
+    def test_step(self, *args: Any) -> Any:
+        """Compute the losses of one batch with the averaged generator; called by `evaluate`.
+
+        The noise comes from a seed of its own, so that training is not affected. The
+        penalty is left out. Metrics given to `compile` get y as `y_true` and T(x, z) as
+        `y_pred`.
+        """
+        return backend.test_step(self, self._evaluate, *args)
+
+    def _evaluate(self, data: Any) -> dict[str, Tensor]:
+        batch = self._take(data)
+        drawn = self._draw(batch, self.evaluation_seed)
+        inputs = drawn.source if self.latent_dim is None else [drawn.source, drawn.latent]
+        generated = self.ema_generator(inputs, training=False)
+
+        def v(samples: Tensor) -> Tensor:
+            values = self.potential(samples, training=False)
+            return ops.cast(ops.reshape(values, (-1,)), "float32")
+
+        def transport(source: Tensor, latent: Tensor | None) -> Tensor:
+            return generated
+
+        objective = dataclasses.replace(self.objective_at_step(), gradient_penalty=None)
+        _, potential_logs = objective.potential_loss(
+            v,
+            transport,
+            PotentialBatch(batch.real, *drawn, real_weight=batch.real_weight, generated=generated),
+        )
+        _, generator_logs = objective.generator_loss(v, transport, drawn)
+        self.compute_metrics(drawn.source, batch.real, generated, batch.real_weight)
+        logs = self._track(potential_logs, generator_logs)
+        return {k: x for k, x in logs.items() if k not in ("penalty", "skipped_updates")}
+
+    def _track(
+        self,
+        potential_logs: Mapping[str, Tensor],
+        generator_logs: Mapping[str, Tensor],
+        **more: Tensor,
+    ) -> dict[str, Tensor]:
+        """Update the running means and return them, as Keras logs them."""
+        values = {
+            "potential_loss": potential_logs["loss"],
+            "generator_loss": generator_logs["loss"],
+            "cost": generator_logs["cost"],
+            **{name: potential_logs[name] for name in ("penalty", "source_mass", "target_mass")},
+            **more,
+        }
+        for name, value in values.items():
+            self.trackers[name].update_state(value)
+        return self.get_metrics_result()
+
+    def get_metrics_result(self) -> dict[str, Tensor]:
+        """Return the running means; `loss` is the sum of the two players' losses.
+
+        It has no minimum to reach: it is there for callbacks such as `TerminateOnNaN`.
+        """
+        results = super().get_metrics_result()
+        return {**results, "loss": results["potential_loss"] + results["generator_loss"]}
+
+    def make_test_function(self, force: bool = False) -> None:
+        keras_hooks.build_compiled_metrics(self, self.data_shape)
+        super().make_test_function(force)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute the losses with the averaged generator, on noise that is always the same.
+
+        The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
+        """
+        self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
+        return super().evaluate(x, y, *args, **kwargs)
 
     # --- Samples and weights -------------------------------------------------------------
 

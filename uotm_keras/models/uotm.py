@@ -6,7 +6,7 @@ Optimal Transport", NeurIPS 2023, arXiv 2305.14777.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,34 +14,24 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
-from uotm_keras.backend.partition import ROW_ORDERS, STATISTICS, Partition, statistics_blocks
+from uotm_keras.backend.partition import ROW_ORDERS, STATISTICS, statistics_blocks
 from uotm_keras.models.checks import (
-    Shapes,
     check_choice,
     check_compile,
     check_count,
     check_objective,
     check_trainable,
 )  # fmt: skip
-from uotm_keras.models.inputs import Batch, as_batches, check_fit, unpack
+from uotm_keras.models.inputs import as_batches, check_fit
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
 from uotm_keras.models.regularization import with_regularization
 from uotm_keras.models.transport_model import TransportModel
-from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives import costs, divergences, penalties
 from uotm_keras.objectives.semi_dual import PAIRINGS, GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
 SOURCES = ("auto", "gaussian", "data")
-
-
-class Noise(NamedTuple):
-    """The random inputs of one update; see `GeneratorBatch`."""
-
-    source: Tensor
-    latent: Tensor | None = None
-    previous_latent: Tensor | None = None
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -137,6 +127,7 @@ class UOTM(TransportModel):
                 pairing,
             ),
             source=source,
+            batch_statistics=batch_statistics,
             divergence_schedule=divergence_schedule,
             ema_decay=ema_decay,
             seed=seed,
@@ -144,12 +135,6 @@ class UOTM(TransportModel):
         )
         self.potential_steps = check_count("potential_steps", potential_steps)
         self.generator_steps = check_count("generator_steps", generator_steps)
-        self.partition = Partition(
-            grouped=any(
-                isinstance(layer, MinibatchStddev) for layer in keras_hooks.all_layers(potential)
-            ),
-            batch_statistics=batch_statistics,
-        )
         self.compile_gradients = False
 
     # --- One training step ---------------------------------------------------------------
@@ -165,95 +150,15 @@ class UOTM(TransportModel):
     def _iterate(self, data: Any) -> dict[str, Tensor]:
         batch = self._take(data)
         for _ in range(self.potential_steps):
-            noise = self._draw_noise(batch, self.noise_seed)
+            drawn = self._draw(batch, self.noise_seed)
             potential_logs = self._update_potential(
-                PotentialBatch(batch.real, *noise, batch.source_weight, batch.real_weight)
+                PotentialBatch(batch.real, *drawn, real_weight=batch.real_weight)
             )
         for _ in range(self.generator_steps):
-            noise = self._draw_noise(batch, self.noise_seed)
-            generator_logs = self._update_generator(GeneratorBatch(*noise, batch.source_weight))
+            generator_logs = self._update_generator(self._draw(batch, self.noise_seed))
         self.step.assign_add(1)
         skipped = potential_logs["skipped"] + generator_logs["skipped"]
         return self._track(potential_logs, generator_logs, skipped_updates=skipped)
-
-    def _take(self, data: Any) -> Batch:
-        """This replica's rows of a batch given to `fit`."""
-        shapes = Shapes(self.source_shape, self.latent_dim, self.data_shape)
-        return Batch(*map(self.partition.take, unpack(data, self.source, shapes)))
-
-    def _track(
-        self,
-        potential_logs: Mapping[str, Tensor],
-        generator_logs: Mapping[str, Tensor],
-        **more: Tensor,
-    ) -> dict[str, Tensor]:
-        """Update the running means and return them, as Keras logs them."""
-        values = {
-            "potential_loss": potential_logs["loss"],
-            "generator_loss": generator_logs["loss"],
-            "cost": generator_logs["cost"],
-            **{name: potential_logs[name] for name in ("penalty", "source_mass", "target_mass")},
-            **more,
-        }
-        for name, value in values.items():
-            self.trackers[name].update_state(value)
-        return self.get_metrics_result()
-
-    def get_metrics_result(self) -> dict[str, Tensor]:
-        """Return the running means; `loss` is the sum of the two players' losses.
-
-        It has no minimum to reach: it is there for callbacks such as `TerminateOnNaN`.
-        """
-        results = super().get_metrics_result()
-        return {**results, "loss": results["potential_loss"] + results["generator_loss"]}
-
-    def test_step(self, *args: Any) -> Any:
-        """Compute the losses of one batch with the averaged generator; called by `evaluate`.
-
-        The noise comes from a seed of its own, so that training is not affected. The
-        penalty is left out. Metrics given to `compile` get y as `y_true` and T(x, z) as
-        `y_pred`.
-        """
-        return backend.test_step(self, self._evaluate, *args)
-
-    def _evaluate(self, data: Any) -> dict[str, Tensor]:
-        batch = self._take(data)
-        noise = self._draw_noise(batch, self.evaluation_seed)
-        inputs = noise.source if self.latent_dim is None else [noise.source, noise.latent]
-        generated = self.ema_generator(inputs, training=False)
-
-        def v(samples: Tensor) -> Tensor:
-            values = self.potential(samples, training=False)
-            return ops.cast(ops.reshape(values, (-1,)), "float32")
-
-        def transport(source: Tensor, latent: Tensor | None) -> Tensor:
-            return generated
-
-        objective = dataclasses.replace(self.objective_at_step(), gradient_penalty=None)
-        weights = batch.source_weight, batch.real_weight
-        _, potential_logs = objective.potential_loss(
-            v, transport, PotentialBatch(batch.real, *noise, *weights, generated=generated)
-        )
-        _, generator_logs = objective.generator_loss(
-            v, transport, GeneratorBatch(*noise, batch.source_weight)
-        )
-        self.compute_metrics(noise.source, batch.real, generated, batch.real_weight)
-        logs = self._track(potential_logs, generator_logs)
-        return {k: x for k, x in logs.items() if k not in ("penalty", "skipped_updates")}
-
-    def _draw_noise(self, batch: Batch, seed: keras.random.SeedGenerator) -> Noise:
-        """Draw fresh x and z for one update, outside of the differentiated function."""
-        source, latent = batch.source, None
-        if source is None:
-            source = self._normal(batch, seed, *self.source_shape)
-        if self.latent_dim is not None:
-            latent = self._normal(batch, seed, self.latent_dim)
-        return Noise(source, latent)
-
-    def _normal(self, batch: Batch, seed: keras.random.SeedGenerator, *shape: int) -> Tensor:
-        """Draw N(0, I) for the whole batch and return this replica's rows."""
-        rows = self.partition.whole_batch_rows(batch.real)
-        return self.partition.own_rows(backend.normal((rows, *shape), seed))
 
     # --- The two updates -----------------------------------------------------------------
 
@@ -454,8 +359,7 @@ class UOTM(TransportModel):
         Raises:
             InputError: If the data do not fit the networks, or an argument has no meaning.
         """
-        shapes = Shapes(self.source_shape, self.latent_dim, self.data_shape)
-        check_fit(x, y, class_weight, shapes)
+        check_fit(x, y, class_weight, self.shapes)
         x, steps = as_batches(x, batch_size, self.seed)
         if y is None and kwargs.get("sample_weight") is not None:
             y = np.zeros(len(x), "float32")  # without labels Keras drops the weights
@@ -463,24 +367,12 @@ class UOTM(TransportModel):
             batch_size, steps_per_epoch = None, steps_per_epoch or steps
         return super().fit(x, y, batch_size, epochs, steps_per_epoch=steps_per_epoch, **kwargs)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Compute the losses with the averaged generator, on noise that is always the same.
-
-        The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
-        """
-        self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
-        return super().evaluate(x, y, *args, **kwargs)
-
     def make_train_function(self, force: bool = False) -> None:
         self.partition.check_networks(
             (("generator", self.generator), ("potential", self.potential)),
             backend.distribution.replicas_of(self),
         )
         backend.distribution.make_train_function(self, super().make_train_function, force)
-
-    def make_test_function(self, force: bool = False) -> None:
-        keras_hooks.build_compiled_metrics(self, self.data_shape)
-        super().make_test_function(force)
 
     def check_batch(self, batch_size: int, replicas: int) -> None:
         """Check that a batch can be shared out; see `Partition.check_batch`."""
