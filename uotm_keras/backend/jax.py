@@ -85,7 +85,7 @@ def minimize(
 
     def scaled_loss(values: Sequence[keras.Variable], batch: Any) -> Any:
         mapping = [*zip(variables, values, strict=True), *zip(rest, rest_values, strict=True)]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             loss, logs = loss_function(batch)
             loss = optimizer.scale_loss(loss)
             moved = [scope.get_current_value(v) for v in moving]

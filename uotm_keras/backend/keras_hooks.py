@@ -100,6 +100,7 @@ def nested_scope(outer: keras.StatelessScope | None) -> Iterator[keras.Stateless
     inner.state_mapping = dict(outer.state_mapping)
     with inner:
         yield inner
+    outer.losses.extend(inner.losses)
 
 
 def in_symbolic_scope() -> bool:
