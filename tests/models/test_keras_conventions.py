@@ -270,6 +270,22 @@ class TestInputs:
         history = model.fit(uk.data.get("digits"), batch_size=600, epochs=2, verbose=0)
         assert len(history.epoch) == 2 and int(model.step) == 2 * (1797 // 600)
 
+    def test_evaluates_a_dataset_once_and_in_order(self):
+        dataset = uk.data.get("digits:3")
+        model = make((8, 8, 1))
+        whole = dataset.take(np.arange(len(dataset)))
+        expected = model.evaluate(whole, batch_size=50, verbose=0, return_dict=True)
+        assert model.evaluate(dataset, batch_size=50, verbose=0, return_dict=True) == expected
+        history = model.fit(whole, batch_size=100, verbose=0, validation_data=dataset).history
+        assert np.isfinite(history["val_loss"][0])
+
+    def test_arguments_by_position_as_in_keras(self):
+        """x, y, batch_size, epochs, verbose, callbacks."""
+        calls = []
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: calls.append(e))
+        make().fit(data(), None, 16, 2, 0, [callback])
+        assert calls == [0, 1]
+
     def test_latent_alone(self):
         """A DCGAN's generator: noise of any shape, and no cost."""
         for cost in (uk.costs.Zero(), uk.costs.Quadratic(0)):

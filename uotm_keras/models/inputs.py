@@ -3,6 +3,7 @@
 import warnings
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from uotm_keras.data import Batches, Dataset
@@ -154,3 +155,23 @@ def as_batches(x: Any, batch_size: int | None, seed: int) -> tuple[Any, int | No
         return x, None
     batches = Batches(x, batch_size or min(32, len(x)), seed)
     return batches.stream(), batches.steps_per_epoch
+
+
+class _InOrder(keras.utils.PyDataset):
+    """The examples of a dataset once, in batches, in their own order."""
+
+    def __init__(self, dataset: Dataset, batch_size: int):
+        super().__init__()
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        start = index * self.batch_size
+        return self.dataset.take(np.arange(start, min(start + self.batch_size, len(self.dataset))))
+
+
+def in_order(x: Any, batch_size: int | None) -> Any:
+    """Turn a `uotm_keras.data.Dataset` into batches to evaluate; return anything else as is."""
+    return _InOrder(x, batch_size or 32) if isinstance(x, Dataset) else x

@@ -13,8 +13,9 @@ from keras import ops
 from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.partition import Partition
+from uotm_keras.data import Dataset
 from uotm_keras.models.checks import Shapes, check_count, check_networks
-from uotm_keras.models.inputs import Batch, check_range, unpack
+from uotm_keras.models.inputs import Batch, check_range, in_order, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
 from uotm_keras.models.sampling import TransportMap, potential_outputs
 from uotm_keras.networks.layers import MinibatchStddev
@@ -206,13 +207,16 @@ class TransportModel(keras.Model):
         keras_hooks.build_compiled_metrics(self, self.data_shape)
         super().make_test_function(force)
 
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Compute the losses with the averaged generator, on noise that is always the same.
 
         The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
         """
         self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
-        return super().evaluate(x, y, *args, **kwargs)
+        x, batch_size = in_order(x, batch_size), None if isinstance(x, Dataset) else batch_size
+        return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     # --- Samples and weights -------------------------------------------------------------
 

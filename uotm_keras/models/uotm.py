@@ -22,7 +22,7 @@ from uotm_keras.models.checks import (
     check_objective,
     check_trainable,
 )  # fmt: skip
-from uotm_keras.models.inputs import as_batches, check_fit
+from uotm_keras.models.inputs import as_batches, check_fit, in_order
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
 from uotm_keras.models.regularization import with_regularization
 from uotm_keras.models.transport_model import TransportModel
@@ -327,8 +327,14 @@ class UOTM(TransportModel):
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        *,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
         class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
@@ -343,12 +349,14 @@ class UOTM(TransportModel):
                 accepted and ignored. Defaults to `None`.
             batch_size: Examples per step. Defaults to 32.
             epochs: Passes over the data. Defaults to 1.
+            validation_split, validation_data: As in `keras.Model.fit`; `validation_data` may
+                be a `uotm_keras.data.Dataset`. They add the losses of the averaged
+                generator to the logs, with `val_` before their names.
             class_weight: Not supported; use `sample_weight`.
-            steps_per_epoch: As in `keras.Model.fit`.
-            **kwargs: Other arguments of `keras.Model.fit`. `sample_weight` holds the weight
-                of each y in ν, (N,), or a pair of the weights of x and of y; weights of
-                mean 1 keep the total mass. `validation_data` and `validation_split` add the
-                losses of the averaged generator, with `val_` before their names.
+            sample_weight: Weight of each y in ν, (N,), or a pair of the weights of x and of
+                y. Weights of mean 1 keep the total mass. Defaults to equal weights.
+            verbose, callbacks, shuffle, initial_epoch, steps_per_epoch, **kwargs: As in
+                `keras.Model.fit`.
 
         Returns:
             A `History` whose `history` holds `potential_loss`, `generator_loss`, `cost`,
@@ -361,11 +369,26 @@ class UOTM(TransportModel):
         """
         check_fit(x, y, class_weight, self.shapes)
         x, steps = as_batches(x, batch_size, self.seed)
-        if y is None and kwargs.get("sample_weight") is not None:
+        if y is None and sample_weight is not None:
             y = np.zeros(len(x), "float32")  # without labels Keras drops the weights
         if steps is not None:
             batch_size, steps_per_epoch = None, steps_per_epoch or steps
-        return super().fit(x, y, batch_size, epochs, steps_per_epoch=steps_per_epoch, **kwargs)
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            in_order(validation_data, batch_size),
+            shuffle,
+            None,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            **kwargs,
+        )
 
     def make_train_function(self, force: bool = False) -> None:
         self.partition.check_networks(
