@@ -74,6 +74,7 @@ def test_damaged_ones_are_passed_over_and_put_aside(model, checkpoints):
 
 def test_weights_without_their_record_do_not_count(model, checkpoints):
     for step in (1, 2):
+        model.step.assign(step)
         checkpoints.save(model, step)
     (checkpoints.folder / "step_000002.json").unlink()
     assert checkpoints.newest(print) == 1

@@ -61,7 +61,9 @@ def test_a_damaged_log_is_named_and_not_changed(tmp_path):
 def test_only_integer_steps_are_read(tmp_path, step):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": ' + step + "}\n")
-    with pytest.raises(InputError, match="line 2 is not a JSON object with an integer step"):
+    with pytest.raises(
+        InputError, match="line 2 is not a JSON object of numbers with an integer step"
+    ):
         read_log(path)
 
 

@@ -168,7 +168,9 @@ def test_a_damaged_best_does_not_count(tmp_path):
 
 def test_scores_that_cannot_be_compared(tmp_path):
     keep(tmp_path, "fid", 3.0).score(small_model(), 7)
-    with pytest.raises(InputError, match=r"seed 1 \(there 0\); give what is there, or move best"):
+    with pytest.raises(
+        InputError, match=r"seed 1 \(there 0\); use the settings of that checkpoint, or move best"
+    ):
         keep(tmp_path, "fid", seed=1)
     with pytest.raises(InputError, match=r"metric kid \(there fid\)"):
         keep(tmp_path, "kid")
@@ -181,11 +183,11 @@ def test_bad_input(real, encoder, tmp_path):
 
     refused("every=0", every=0)
     refused("unknown metric 'fidd': did you mean 'fid'", metrics=["fidd"])
-    refused("no metrics were named", metrics=[])
+    refused("no metrics are given", metrics=[])
     refused("'digits' is for images", metrics=["digits"])
     refused("'kid' needs at least 1000 reference images: there are 40", metrics=["kid"])
     refused("'fid' needs at least 2 samples: there are 1", num_samples=1)
-    refused("cannot be told by pr", metrics=["pr"], keep_best=tmp_path)
+    refused("the metrics pr cannot decide", metrics=["pr"], keep_best=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
