@@ -34,7 +34,7 @@ _FLAGS = {
     "latent_dim": 3, "potential": "resmlp", "potential_width": 8, "potential_blocks": 1,
     "log_every": _LOG, "checkpoint_every": _CHECKPOINT, "sample_every": _SAMPLE,
 }  # fmt: skip
-_STEPS_PER_KILL = 30
+_STEPS_PER_KILL = 10
 _IMPORTS = 0.2  # fraction of the kills
 
 
@@ -44,7 +44,7 @@ class KillsOptions:
 
     backends: tuple[str, ...] = flag(BACKENDS, Enums(*BACKENDS), "Backends to test.")
     kills: int = flag(30, Integer(1), "Number of kills per backend.")
-    seconds: float = flag(6.0, Float(0.0), "Longest time from the start of training to a kill.")
+    seconds: float = flag(4.0, Float(0.0), "Longest time from the start of training to a kill.")
     seed: int = flag(0, Integer(0), "Seed for the times of the kills.")
 
 

@@ -18,6 +18,9 @@ from uotm_keras.utils.typing import Tensor
 _EXPLODED = 1e6
 """A loss of the first step above this is a fault of the scale, not of the learning rates."""
 
+_NORMAL_DATA = 30.0
+"""Greatest absolute value of data that need no advice on their scale."""
+
 
 class NonFiniteLoss(RuntimeError):
     """Training diverged; the message says at which step, and what to try."""
@@ -47,15 +50,16 @@ class Output:
         self._scores, self._save_page, self._data_range = scores, save_page, data_range
         self._start = self._last_checkpoint = start
         self._log_every = log_every
-        self._first_losses: dict[str, float] = {}
+        self._first_loss: float | None = None
         self._shown = False
         self._process = psutil.Process()
         self._clock = _Clock(start, log.seconds)
 
     def begin(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Note the end of the first training call, which compiles."""
-        names = ("potential_loss", "generator_loss")
-        self._first_losses = {name: _number(losses[name]) for name in names if name in losses}
+        # The generator's loss would come after an update of the potential.
+        if "potential_loss" in losses:
+            self._first_loss = _number(losses["potential_loss"])
         self._clock.restart(step)
 
     def first_line_is_late(self, seconds: float) -> bool:
@@ -148,25 +152,23 @@ class Output:
         )
 
     def _advice(self) -> str:
-        exploded = {
-            name: value
-            for name, value in self._first_losses.items()
-            if not abs(value) <= _EXPLODED  # true for NaN too
-        }
-        if self._start or not exploded:
+        loss = self._first_loss
+        if self._start or loss is None or abs(loss) <= _EXPLODED:
             return (
                 "try lower learning rates, a larger --r1_gamma, or a divergence that grows more "
                 "slowly (softplus)."
             )
-        named = " and ".join(f"{name} was {value:.3g}" for name, value in exploded.items())
-        data = ""
+        scale = ""
         if self._data_range is not None:
             low, high = self._data_range()
-            data = f", which is [{low:.3g}, {high:.3g}] here"
+            if max(abs(low), abs(high)) > _NORMAL_DATA:
+                scale = (
+                    f"scale the data, which are in [{low:.3g}, {high:.3g}], to about [-1, 1], or "
+                )
         return (
-            f"{named} in the first step already, so lower learning rates do not help: scale the "
-            f"data to a range near [-1, 1]{data}, or choose a --potential whose initial values "
-            "are smaller, or a divergence that grows more slowly (softplus)."
+            f"the potential's loss was {loss:.3g} in the first step already, so lower learning "
+            f"rates do not help: {scale}choose a --potential whose initial values are smaller, or "
+            "a divergence that grows more slowly (softplus)."
         )
 
 
