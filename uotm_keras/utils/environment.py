@@ -49,6 +49,8 @@ def check_backend() -> None:
 def quiet_commands() -> Iterator[None]:
     """Hide TensorFlow's messages on stderr while one of our commands starts.
 
+    Ctrl-C then ends the process without a traceback until `restore_ctrl_c`.
+
     Those of the import ignore every setting, so file descriptor 2 is redirected to the null
     device; the later ones obey TF_CPP_MIN_LOG_LEVEL, unless the user has set it. In any other
     program nothing is hidden.
