@@ -1,5 +1,7 @@
 """The public callbacks: sample grids in `fit`."""
 
+import random
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from uotm_keras.utils.pictures import image_grid
 
 
 def points_model(source: str = "auto") -> uk.UOTM:
+    random.seed(0)  # of the initial weights
     model = uk.UOTM(
         uk.networks.ResMLPGenerator(2, 2, width=4, blocks=1),
         uk.networks.ResMLPPotential(2, width=4, blocks=1),

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from uotm_keras.training.loop import Intervals, NonFiniteLoss, _Agreement
+from uotm_keras.backend.process_group import ProcessGroup
+from uotm_keras.training.loop import Intervals, NonFiniteLoss, _Agreement, _Recorder
 from uotm_keras.training.output import Output, _Clock
 from uotm_keras.training.stop_signals import stop_signals
 
@@ -68,6 +69,16 @@ def test_processes_agree_rarely_where_steps_are_fast():
     agreement = _Agreement(group := Group([False, False, 0.0], [False, False, 0.0]), event)
     found = [agreement.reach(False)[0] for _ in range(21)]
     assert group.exchanges == 3 and [i for i, stop in enumerate(found) if stop] == [0, 10, 20]
+
+
+def test_at_most_one_step_is_queued(monkeypatch):
+    """So that a signal is answered within a step, though engines run ahead of Python."""
+    waited, stop = [], threading.Event()
+    monkeypatch.setattr("keras.ops.convert_to_numpy", waited.append)
+    recorder = _Recorder(None, ProcessGroup(), stop, Intervals(100), 0)
+    for batch in range(3):
+        recorder.on_train_batch_end(batch, {"loss": f"of step {batch + 1}"})
+        assert waited == [f"of step {i}" for i in range(1, batch + 1)]
 
 
 def test_intervals():

@@ -195,7 +195,8 @@ class _Recorder(keras.callbacks.Callback):
             backend.sync(self.model)
             if self._output:
                 self._output.show(step)
-        self.model.stop_training = stop
+        if stop:
+            self.model.stop_training = True
 
     def _wait_for_previous_step(self, losses: Mapping[str, Tensor]) -> None:
         """Keep at most one step queued in the engine, so that a signal is answered soon."""
