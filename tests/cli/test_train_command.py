@@ -1,8 +1,12 @@
 """What the training command writes, and what it refuses."""
 
 import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +16,8 @@ from tiny_run import TinyRun, assert_same
 
 from uotm_keras.cli.train import main
 from uotm_keras.training import loop
+
+ROOT = Path(__file__).parents[2]
 
 
 def copy(run: TinyRun, folder) -> TinyRun:
@@ -255,6 +261,21 @@ class TestOutput:
         page = (finished.folder / "report.html").read_text()
         assert "Masses of the marginals" in page and "Skipped updates" not in page
 
+    def test_replicas(self, tmp_path):
+        """Of two devices, each loss and count is read as one number; in a process of its own."""
+        tiny = TinyRun(tmp_path / "run")
+        backend = keras.backend.backend()
+        if backend == "torch":
+            pytest.skip("PyTorch has one device per process")
+        done = subprocess.run(
+            [sys.executable, "train.py", *tiny.arguments(max_steps=3, virtual_devices=2)],
+            capture_output=True, text=True, cwd=ROOT,
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (line,) = tiny.lines()
+        assert line["skipped_updates"] == 0 and line["source_mass"] > 0
+
     def test_skipped_updates_are_shown(self, tiny, capsys):
         """Where a gradient overflows but the loss does not."""
         from uotm_keras.training.display import Display
@@ -310,12 +331,15 @@ class TestTrouble:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert code == 2
-        assert "cannot write" in one_sentence(capsys)
+        # The page, which is written first, is no reason to stop.
+        page, error = capsys.readouterr().err.splitlines()
+        assert page.startswith("warning: the run's page was not written: cannot write")
+        assert error.startswith("error: cannot write") and "step_000020.weights.h5" in error
         after = tiny.files()
         for name in before:
             if name.startswith("checkpoints/"):
                 assert after[name] == before[name]
-        assert not [name for name in after if "step_000020" in name]
+        assert not [name for name in after if "checkpoints/step_000020" in name]
         assert tiny.train(max_steps=20) == 0
 
     def test_no_permission(self, tiny, tmp_path, capsys):
