@@ -44,7 +44,7 @@ class Output:
         save_page: Callable[[UOTM, int], None] | None,
         data_range: Callable[[], tuple[float, float]] | None,
     ) -> None:
-        self._model = model
+        self._uotm = model
         self._log, self._checkpoints, self._display = log, checkpoints, display
         self._batch_size, self._save_samples = batch_size, save_samples
         self._scores, self._save_page, self._data_range = scores, save_page, data_range
@@ -72,7 +72,7 @@ class Output:
         self._display.update(step, self._means() | self._rates(self._clock.rate(step)))
 
     def _means(self) -> dict[str, float]:
-        return {name: float(t.result()) for name, t in self._model.trackers.items()}
+        return {name: float(t.result()) for name, t in self._uotm.trackers.items()}
 
     def finite_means(self, step: int) -> dict[str, float]:
         """Return the means of the current log interval.
@@ -88,7 +88,7 @@ class Output:
 
     def write_line(self, step: int, means: Mapping[str, float], scored: bool) -> None:
         """Write and show the line of a step, with its scores if they are due."""
-        model = self._model
+        model = self._uotm
         rate = self._clock.rate(step)
         self._clock.restart(step)
         scores = self._score(step) if scored else {}
@@ -114,8 +114,8 @@ class Output:
         assert self._scores is not None
         with self._clock.paused():
             try:
-                require_finite(self._model)
-                values = self._scores.score(self._model, step)
+                require_finite(self._uotm)
+                values = self._scores.score(self._uotm, step)
             except NotFinite as error:
                 raise self._diverged(step, str(error)) from None
         self._display.scored(step, values, self._scores.best)
@@ -129,14 +129,14 @@ class Output:
         with self._clock.paused():
             try:
                 if saved:
-                    require_finite(self._model)
+                    require_finite(self._uotm)
                 if sampled:
-                    self._save_samples(self._model, step)
+                    self._save_samples(self._uotm, step)
                 if saved:
                     if self._save_page is not None:
-                        self._save_page(self._model, step)
+                        self._save_page(self._uotm, step)
                     self._log.sync()
-                    self._checkpoints.save(self._model, step)
+                    self._checkpoints.save(self._uotm, step)
                     self._last_checkpoint = step
             except NotFinite as error:
                 raise self._diverged(step, str(error)) from None
