@@ -34,8 +34,8 @@ _FLAGS = {
     "latent_dim": 3, "potential": "resmlp", "potential_width": 8, "potential_blocks": 1,
     "log_every": _LOG, "checkpoint_every": _CHECKPOINT, "sample_every": _SAMPLE,
 }  # fmt: skip
-_STEPS_PER_KILL = 10
-_IMPORTS = 0.2  # fraction of the kills
+_STEPS_PER_KILL = 30
+_IMPORTS, _LATER = 0.2, 0.8  # fractions of the kills
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class KillsOptions:
     backends: tuple[str, ...] = flag(BACKENDS, Enums(*BACKENDS), "Backends to test.")
     kills: int = flag(30, Integer(1), "Number of kills per backend.")
     seconds: float = flag(
-        6.0, Float(0.0), "Longest time in seconds from the first line of progress to a kill."
+        3.0, Float(0.0), "Longest time in seconds from the first line of progress to a kill."
     )
     seed: int = flag(0, Integer(0), "Seed for the times of the kills.")
 
@@ -137,7 +137,7 @@ class Run:
         return [p for p in self.folder.rglob(".*") if p.name != ".lock"]
 
 
-def kill(run: Run, rng: random.Random, startup: float, longest: float) -> bool:
+def kill(run: Run, rng: random.Random, startup: float, first: float, longest: float) -> bool:
     """Start the run and kill it at a random time; return whether it was still running."""
     process = run.start()
     if rng.random() < _IMPORTS:
@@ -147,7 +147,13 @@ def kill(run: Run, rng: random.Random, startup: float, longest: float) -> bool:
         for line in process.stdout:
             if f"of {run.steps}." in line:
                 break
-        time.sleep(rng.uniform(0.0, longest))
+        if rng.random() < _LATER:  # the others are killed while the first step compiles
+            for line in process.stdout:
+                if line.startswith("step "):
+                    break
+            time.sleep(rng.uniform(0.0, longest))
+        else:
+            time.sleep(rng.uniform(0.0, first))
     running = process.poll() is None
     process.kill()
     process.communicate()
@@ -202,7 +208,7 @@ def work(options: KillsOptions) -> int:
             kills = early = missing = 0
             for _ in range(options.kills):
                 before = killed.checkpoint()
-                if not kill(killed, rng, startup, first + options.seconds):
+                if not kill(killed, rng, startup, first, options.seconds):
                     break
                 kills += 1
                 early += killed.checkpoint() == before
