@@ -1,8 +1,12 @@
 """What the training command writes, and what it refuses."""
 
 import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +15,9 @@ from PIL import Image
 from tiny_run import TinyRun, assert_same
 
 from uotm_keras.cli.train import main
+from uotm_keras.training import loop
+
+ROOT = Path(__file__).parents[2]
 
 
 def copy(run: TinyRun, folder) -> TinyRun:
@@ -101,6 +108,51 @@ class TestGoingOn:
         assert "is finished" in capsys.readouterr().out
         assert finished.files() == before
 
+    def test_a_finished_run_is_completed(self, finished, tmp_path, capsys):
+        """As versions up to 0.1.0 left it when they were killed after the last checkpoint."""
+        run = copy(finished, tmp_path / "run")
+        before = run.files()
+        (run.folder / "samples/step_000060.png").unlink()
+        page = run.folder / "report.html"
+        page.write_text(page.read_text().replace('"step": 60', '"step": 50'))
+        assert run.train() == 0
+        assert "Completed the sample grid and the page of step 60" in capsys.readouterr().out
+        after = run.files()
+        assert after.keys() == before.keys()
+        assert {name for name in after if after[name] != before[name]} <= {"report.html"}
+        assert '"step": 60' in page.read_text()
+        page.unlink()
+        assert run.train() == 0
+        assert '"step": 60' in page.read_text()
+
+    def test_a_resumed_run_is_completed(self, finished, tmp_path):
+        run = copy(finished, tmp_path / "run")
+        for step in (50, 60):
+            (run.folder / f"samples/step_{step:06d}.png").unlink()
+        for name in ("step_000060.json", "step_000060.weights.h5"):
+            (run.folder / "checkpoints" / name).unlink()
+        assert run.train() == 0
+        for step in (50, 60):
+            name = f"samples/step_{step:06d}.png"
+            assert run.files()[name] == finished.files()[name]
+
+    def test_temporary_files_of_killed_processes_are_removed(self, finished, tmp_path):
+        run = copy(finished, tmp_path / "run")
+        mine = [".notes.txt", "samples/.mine.png", ".report.html.mine"]
+        left = [
+            ".config.json.0123456789ab.json", ".report.html.0123456789ab.html",
+            "samples/.step_000050.png.0123456789ab.png",
+            "checkpoints/.best_000050.weights.h5.0123456789ab.weights.h5",
+            "checkpoints/.step_000050.json.0123456789ab.json",
+        ]  # fmt: skip
+        for name in [*mine, *left]:
+            (run.folder / name).write_text("half")
+        folder = run.folder / ".exported.0123456789ab/new"
+        folder.mkdir(parents=True)
+        assert run.train(max_steps=61) == 0
+        names = run.files().keys()
+        assert names >= set(mine) and not names & set(left) and not folder.parent.exists()
+
     def test_a_larger_max_steps_goes_on_as_if_never_stopped(self, finished, tiny, tmp_path):
         longer = copy(finished, tmp_path / "longer")
         assert longer.train(max_steps=90) == 0
@@ -120,6 +172,35 @@ class TestGoingOn:
         out = capsys.readouterr().out
         assert "step_000060.weights.h5 is damaged" in out and "resuming from step 50" in out
         assert_same(run, finished, 60)
+
+    def test_a_checkpoint_under_another_step_s_name(self, finished, tmp_path, capsys):
+        run = copy(finished, tmp_path / "run")
+        folder = run.folder / "checkpoints"
+        for ending in ("json", "weights.h5"):
+            (folder / f"step_000050.{ending}").replace(folder / f"step_000060.{ending}")
+        before = run.files()
+        assert run.train() == 2
+        assert "no checkpoint" in one_sentence(capsys)
+        assert run.files() == before
+
+    @pytest.mark.parametrize(
+        "name, text",
+        [
+            ("config.json", "[" * 100_000),
+            ("config.json", "[]"),
+            ("config.json", '{"flags": {}, "backend": "jax", "data_shape": ["2"]}'),
+            ("config.json", '{"flags": {"max_steps": "x"}, "backend": "jax"}'),
+            ("metrics.jsonl", '{"step": 1.5}\n'),
+            ("metrics.jsonl", '{"step": 1, "seconds": "x"}\n'),
+        ],
+    )
+    def test_a_changed_record_is_refused(self, finished, tmp_path, capsys, name, text):
+        run = copy(finished, tmp_path / "run")
+        (run.folder / name).write_text(text)
+        assert run.train(max_steps=61) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        assert str(run.folder / name) in error
 
     def test_no_usable_checkpoint_is_an_error(self, finished, tmp_path, capsys):
         run = copy(finished, tmp_path / "run")
@@ -162,7 +243,58 @@ class TestGoingOn:
         assert "in use" in one_sentence(capsys)
 
 
+class TestOutput:
+    def test_the_first_line_is_shown_by_time(self, tiny, capsys, monkeypatch):
+        monkeypatch.setattr(loop, "_FIRST_LINE_SECONDS", 0.0)
+        assert tiny.train(max_steps=6, log_every=5, checkpoint_every=6) == 0
+        out = capsys.readouterr().out
+        # It comes after the first step; the log has the lines of its interval alone.
+        lines = [line for line in out.splitlines() if line.startswith("step ")]
+        assert [line.split()[1] for line in lines] == ["1/6", "5/6", "6/6"]
+        assert "source mass" in lines[0] and "skipped" not in lines[0]
+        assert [line["step"] for line in tiny.lines()] == [5, 6]
+
+    def test_masses_are_logged(self, finished):
+        for line in finished.lines():
+            assert 0 < line["source_mass"] and 0 < line["target_mass"]
+            assert line["skipped_updates"] == 0
+        page = (finished.folder / "report.html").read_text()
+        assert "Masses of the marginals" in page and "Skipped updates" not in page
+
+    def test_replicas(self, tmp_path):
+        """Of two devices, each loss and count is read as one number; in a process of its own."""
+        tiny = TinyRun(tmp_path / "run")
+        backend = keras.backend.backend()
+        if backend == "torch":
+            pytest.skip("PyTorch has one device per process")
+        done = subprocess.run(
+            [sys.executable, "train.py", *tiny.arguments(max_steps=3, virtual_devices=2)],
+            capture_output=True, text=True, cwd=ROOT,
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (line,) = tiny.lines()
+        assert line["skipped_updates"] == 0 and line["source_mass"] > 0
+
+    def test_skipped_updates_are_shown(self, tiny, capsys):
+        """Where a gradient overflows but the loss does not."""
+        from uotm_keras.training.display import Display
+
+        values = {"steps_per_second": 1.0, "skipped_updates": 3.0, "target_mass": 1.0}
+        Display(0, 9).update(5, values)
+        assert "target mass 1  skipped 3 updates" in capsys.readouterr().out
+
+
 class TestTrouble:
+    def test_points_on_a_large_scale(self, tiny, tmp_path, capsys):
+        path = tmp_path / "points.npz"
+        points = 1e4 * np.random.default_rng(0).standard_normal((300, 2)).astype("float32")
+        np.savez(path, points=points)
+        assert tiny.train(dataset=f"npz:{path}") == 3
+        message = one_sentence(capsys)
+        assert "loss was inf in the first step already" in message and "try lower" not in message
+        assert f"which are in [{points.min():.3g}, {points.max():.3g}]" in message
+
     def test_divergence_stops_the_run(self, tiny, capsys):
         assert tiny.train(generator_lr=1e38, potential_lr=1e38, lr_schedule="constant") == 3
         message = capsys.readouterr().err
@@ -199,12 +331,15 @@ class TestTrouble:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert code == 2
-        assert "cannot write" in one_sentence(capsys)
+        # The page, which is written first, is no reason to stop.
+        page, error = capsys.readouterr().err.splitlines()
+        assert page.startswith("warning: the run's page was not written: cannot write")
+        assert error.startswith("error: cannot write") and "step_000020.weights.h5" in error
         after = tiny.files()
         for name in before:
             if name.startswith("checkpoints/"):
                 assert after[name] == before[name]
-        assert not [name for name in after if "step_000020" in name]
+        assert not [name for name in after if "checkpoints/step_000020" in name]
         assert tiny.train(max_steps=20) == 0
 
     def test_no_permission(self, tiny, tmp_path, capsys):

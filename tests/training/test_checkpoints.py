@@ -6,6 +6,7 @@ import pytest
 
 import uotm_keras as uk
 from uotm_keras.training.checkpoints import Checkpoints, NotFinite
+from uotm_keras.utils.errors import InputError
 
 
 @pytest.fixture
@@ -72,8 +73,52 @@ def test_damaged_ones_are_passed_over_and_put_aside(model, checkpoints):
     assert checkpoints.steps() == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        ("[" * 100_000, "has a damaged record"),
+        ('{"step": ', "has a damaged record"),
+        ("[]", "has a damaged record"),
+        ('{"step": "2"}', "has a damaged record"),
+        ('{"step": 2.0}', "has a damaged record"),
+        ('{"step": true}', "has a damaged record"),
+        ('{"step": 1}', "has the record of step 1"),
+        ('{"step": 2, "sha256": 5}', "checksum is wrong"),
+    ],
+    ids=range(8),
+)
+def test_a_changed_record_is_refused(model, checkpoints, record, message):
+    for step in (1, 2):
+        model.step.assign(step)
+        checkpoints.save(model, step)
+    (checkpoints.folder / "step_000002.json").write_text(record)
+    reported = []
+    assert checkpoints.newest(reported.append) == 1
+    assert len(reported) == 1 and message in reported[0]
+    assert checkpoints.record(2) is None
+    with pytest.raises(InputError, match=message):
+        checkpoints.require(2)
+
+
+def test_a_checkpoint_under_another_step_s_name_is_noticed(model, checkpoints):
+    model.step.assign(1)
+    checkpoints.save(model, 1)
+    for ending in ("json", "weights.h5"):
+        path = checkpoints.folder / f"step_000001.{ending}"
+        path.rename(checkpoints.folder / f"step_000005.{ending}")
+    with pytest.raises(InputError, match="has the record of step 1"):
+        checkpoints.require(5)
+    # With a record to match, the weights themselves tell.
+    path = checkpoints.folder / "step_000005.json"
+    path.write_text(path.read_text().replace('"step": 1', '"step": 5'))
+    assert checkpoints.newest(print) == 5
+    with pytest.raises(InputError, match="holds the weights of step 1"):
+        checkpoints.load(model, 5)
+
+
 def test_weights_without_their_record_do_not_count(model, checkpoints):
     for step in (1, 2):
+        model.step.assign(step)
         checkpoints.save(model, step)
     (checkpoints.folder / "step_000002.json").unlink()
     assert checkpoints.newest(print) == 1

@@ -61,8 +61,16 @@ def test_a_damaged_log_is_named_and_not_changed(tmp_path):
 def test_only_integer_steps_are_read(tmp_path, step):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": ' + step + "}\n")
-    with pytest.raises(InputError, match="line 2 is not a JSON object with an integer step"):
+    with pytest.raises(InputError, match="line 2 is not a JSON object of numbers"):
         read_log(path)
+
+
+@pytest.mark.parametrize("value", ['"7"', "null", "[1]", "{}", "true"])
+def test_only_numbers_are_read(tmp_path, value):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "seconds": ' + value + "}\n")
+    with pytest.raises(InputError, match="line 1 is not a JSON object of numbers"):
+        log_of(tmp_path, start=1)
 
 
 def test_tensorboard_needs_no_tensorflow(tmp_path):

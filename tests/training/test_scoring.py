@@ -3,6 +3,7 @@
 import json
 import random
 
+import keras
 import numpy as np
 import pytest
 
@@ -168,10 +169,70 @@ def test_a_damaged_best_does_not_count(tmp_path):
 
 def test_scores_that_cannot_be_compared(tmp_path):
     keep(tmp_path, "fid", 3.0).score(small_model(), 7)
-    with pytest.raises(InputError, match=r"seed 1 \(there 0\); give what is there, or move best"):
+    with pytest.raises(
+        InputError, match=r"seed 1 \(there 0\); use the settings of that checkpoint, or move best"
+    ):
         keep(tmp_path, "fid", seed=1)
     with pytest.raises(InputError, match=r"metric kid \(there fid\)"):
         keep(tmp_path, "kid")
+
+
+@pytest.mark.parametrize("change", [{"score": "3"}, {"score": None}, {"step": "7"}, {"step": 8}])
+def test_a_best_record_that_was_changed_does_not_count(tmp_path, change):
+    keep(tmp_path, "fid", 3.0).score(small_model(), 7)
+    path = tmp_path / "best_000007.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert keep(tmp_path, "fid").best is None
+
+
+class TestReference:
+    """The reference is what `fit` accepts; each form gives the same statistics."""
+
+    @pytest.fixture
+    def expected(self, real, encoder) -> float:
+        return self.fid(real, encoder)
+
+    def fid(self, reference, encoder, **options) -> float:
+        callback = ScoreGenerator(reference, num_samples=25, extractor=encoder, **options)
+        return callback.score(small_model(), 0)["fid"]
+
+    def floats(self, real) -> np.ndarray:
+        return real.astype("float32") / 127.5 - 1.0
+
+    def test_floats(self, real, encoder, expected):
+        assert self.fid(self.floats(real), encoder) == expected
+        assert self.fid(keras.ops.convert_to_tensor(self.floats(real)), encoder) == expected
+
+    def test_value_range(self, real, encoder):
+        unit = real.astype("float32") / 255.0
+        options = {"value_range": (0.0, 1.0)}
+        found = self.fid(unit, encoder, **options)
+        assert found == self.fid(real, encoder, **options)
+        assert found != pytest.approx(self.fid(unit, encoder))
+
+    def test_datasets_and_batches(self, real, encoder, expected):
+        from uotm_keras.data.dataset import ArrayDataset
+
+        dataset = ArrayDataset(real, "real")
+        batches = uk.data.Batches(dataset, batch_size=10)
+        pairs = uk.data.PairBatches(ArrayDataset(real[:20], "source"), dataset, batch_size=10)
+        images = self.floats(real)
+        parts = [images[i : i + 10] for i in range(0, 40, 10)]
+        for reference in (
+            dataset, batches, pairs, parts, iter(parts),
+            [(part, np.zeros(10)) for part in parts],  # with labels
+            [(part[::-1], part) for part in parts],  # with sources
+        ):  # fmt: skip
+            assert self.fid(reference, encoder) == pytest.approx(expected, rel=1e-5)
+
+    def test_refused(self, encoder):
+        def refused(message, reference):
+            with pytest.raises(InputError, match=message):
+                ScoreGenerator(reference, num_samples=25, extractor=encoder)
+
+        refused("contains no images", [np.zeros((5, 2))])
+        refused("int is not accepted: give an array", 7)
+        refused("endless", range(2**41))
 
 
 def test_bad_input(real, encoder, tmp_path):
@@ -181,11 +242,11 @@ def test_bad_input(real, encoder, tmp_path):
 
     refused("every=0", every=0)
     refused("unknown metric 'fidd': did you mean 'fid'", metrics=["fidd"])
-    refused("no metrics were named", metrics=[])
+    refused("no metrics are given", metrics=[])
     refused("'digits' is for images", metrics=["digits"])
     refused("'kid' needs at least 1000 reference images: there are 40", metrics=["kid"])
     refused("'fid' needs at least 2 samples: there are 1", num_samples=1)
-    refused("cannot be told by pr", metrics=["pr"], keep_best=tmp_path)
+    refused("the metrics pr cannot decide", metrics=["pr"], keep_best=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

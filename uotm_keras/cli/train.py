@@ -3,17 +3,20 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uotm_keras.config import Command, TrainConfig, run_command, to_flags
-from uotm_keras.config.command_line import INTERRUPTED, report_error
+from uotm_keras.config.command_line import report_error
+from uotm_keras.utils.environment import INTERRUPTED
 from uotm_keras.utils.errors import InputError
 
 if TYPE_CHECKING:
     from uotm_keras.backend.process_group import ProcessGroup
+    from uotm_keras.data import Dataset
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.data import TrainingData
+    from uotm_keras.training.loop import Intervals
     from uotm_keras.training.run_directory import RunDirectory
 
 DIVERGED, PROCESS_LOST = 3, 4
@@ -102,6 +105,7 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
                 f"{directory.path} is finished: it has reached step {start} of "
                 f"--max_steps={config.run.max_steps}; a larger --max_steps trains it further."
             )
+            _complete_finished(config, directory, start)
             _export(config)
         return 0
     if start % config.devices.steps_per_execution:
@@ -154,6 +158,10 @@ def _fit(
     from uotm_keras.utils.files import write_text
 
     run, writes = config.run, group.process == 0
+    intervals = Intervals(
+        run.max_steps, run.log_every, run.checkpoint_every, run.sample_every,
+        config.scores.eval_every,
+    )  # fmt: skip
     scores: Any = None
     save_samples: Any = None
     save_page: Any = None
@@ -163,6 +171,7 @@ def _fit(
                 if config.scores.eval_every:
                     scores = score_generator(config, opened, directory)
                 stack.enter_context(directory.lock())
+                directory.remove_leftovers()
                 device = f"{backend.describe_device()} {distribution.describe()}".strip()
                 directory.write_config(config, backend.NAME, device, opened.target.shape)
                 save_index(directory.index, opened.by_flag())
@@ -176,6 +185,8 @@ def _fit(
         if writes:
             if start:
                 checkpoints.put_aside_newer(start)
+                with backend.distribution.alone():
+                    _complete(model, directory, intervals, start, save_samples, save_page)
             _say(_introduction(config, opened, model, start, scores, distribution))
         try:
             step = train(
@@ -185,18 +196,13 @@ def _fit(
                     model.partition.rows_together(config.data.batch_size),
                 ),
                 directory,
-                Intervals(
-                    run.max_steps,
-                    run.log_every,
-                    run.checkpoint_every,
-                    run.sample_every,
-                    config.scores.eval_every,
-                ),
+                intervals,
                 start=start,
                 batch_size=config.data.batch_size,
                 save_samples=save_samples,
                 scores=scores,
                 save_page=save_page,
+                data_range=lambda: _range(opened.target),
                 group=group,
             )  # fmt: skip
         except NonFiniteLoss as error:
@@ -211,6 +217,62 @@ def _fit(
         _say(_conclusion(directory, step, scores and scores.best))
         _export(config)
     return 0
+
+
+def _complete(
+    model: Any,
+    directory: "RunDirectory",
+    intervals: "Intervals",
+    step: int,
+    save_samples: Callable[[Any, int], None],
+    save_page: Callable[[Any, int], None],
+) -> None:
+    """Write the sample grid and the page of a checkpoint if they are missing.
+
+    Versions up to 0.1.0 wrote them after the checkpoint, and files may have been deleted.
+    """
+    from uotm_keras.reporting.run_files import page_step
+
+    missing = intervals.samples_at(step) and not directory.sample_grid(step).exists()
+    if missing:
+        save_samples(model, step)
+    if missing or (page_step(directory) or 0) < step:
+        save_page(model, step)
+
+
+def _complete_finished(config: TrainConfig, directory: "RunDirectory", step: int) -> None:
+    """Complete a run that needs no more training, without loading anything if it is complete."""
+    from uotm_keras import backend
+    from uotm_keras.cli.report import page_writer
+    from uotm_keras.reporting.run_files import page_step
+    from uotm_keras.reporting.sample_grids import sample_saver
+    from uotm_keras.training.data import open_data
+    from uotm_keras.training.loop import Intervals
+    from uotm_keras.training.runs import load_run
+
+    run = config.run
+    intervals = Intervals(run.max_steps, sample=run.sample_every)
+    grid_there = directory.sample_grid(step).exists() or not intervals.samples_at(step)
+    if grid_there and (page_step(directory) or 0) >= step:
+        return
+    backend.prepare_command()
+    with directory.lock():
+        directory.remove_leftovers()
+        opened = open_data(config, directory.index)
+        model = load_run(directory.path, _say, str(step)).model
+        _complete(
+            model, directory, intervals, step,
+            sample_saver(config, opened, directory), page_writer(config, opened, directory),
+        )  # fmt: skip
+    _say(f"Completed the sample grid and the page of step {step}.")
+
+
+def _range(dataset: "Dataset") -> tuple[float, float]:
+    """Return the least and the greatest value of the first examples."""
+    import numpy as np
+
+    examples = dataset.take(np.arange(min(len(dataset), 1000)))
+    return float(examples.min()), float(examples.max())
 
 
 def _export(config: TrainConfig) -> None:

@@ -19,10 +19,10 @@ from uotm_keras.config.fields import (
     updated,
 )
 from uotm_keras.config.parsers import near_matches
-from uotm_keras.utils.environment import check_backend
+from uotm_keras.utils.environment import INTERRUPTED, check_backend, restore_ctrl_c
 from uotm_keras.utils.errors import InputError
 
-BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+BAD_INPUT, BROKEN_PIPE = 2, 141
 _HELP = ("--help", "-help", "-h", "--helpfull")
 _WIDTH = 96
 _FLAGFILES = {
@@ -162,6 +162,7 @@ def run_command(
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
+        restore_ctrl_c()
         if any(argument in _HELP for argument in arguments):
             print(command.help())
             return 0

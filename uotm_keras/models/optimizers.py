@@ -176,4 +176,5 @@ class ReplicatedSum(ReplicatedMean):
     """The sum of such values."""
 
     def result(self) -> Tensor:
-        return ops.convert_to_tensor(self.total)
+        # A tensor: under TensorFlow's MirroredStrategy the variable itself is no number.
+        return self.total + 0.0

@@ -103,6 +103,8 @@ _TRAINING = (
     ChartSpec("Losses", "loss, no unit", ("potential_loss", "generator_loss")),
     ChartSpec("Transport cost", "mean of c(x, T(x, z))", ("cost",)),
     ChartSpec("Gradient penalty", "as in the potential's loss, no unit", ("penalty",)),
+    ChartSpec("Masses of the marginals", "relative to μ and ν", ("source_mass", "target_mass")),
+    ChartSpec("Skipped updates", "updates per line of the log", ("skipped_updates",)),
     ChartSpec("Learning rates", "learning rate, no unit", ("generator_lr", "potential_lr")),
     ChartSpec("Scale of the divergences", "α, no unit", ("alpha",)),
     ChartSpec("EMA of the generator", "decay rate per step", ("ema_decay",)),
@@ -122,12 +124,17 @@ _MACHINE = (
 # Only in the table: columns that repeat another curve, or that are no curve.
 _NOT_DRAWN = {"steps_per_second", "seconds", "score_samples"}
 _SCHEDULES = ("generator_lr", "potential_lr", "alpha", "ema_decay")
+_DULL = {"penalty": 0.0, "skipped_updates": 0.0, "source_mass": 1.0, "target_mass": 1.0}
+"""Values at which a column that never changes has no chart: there is nothing to see."""
 _LABELS: dict[str, str] = {
     **LABELS,
     "potential_loss": "potential",
     "generator_loss": "generator",
     "cost": "transport cost",
     "penalty": "gradient penalty",
+    "source_mass": "source",
+    "target_mass": "target",
+    "skipped_updates": "skipped updates",
     "generator_lr": "generator",
     "potential_lr": "potential",
     "alpha": "α",
@@ -206,8 +213,7 @@ def _spread(curves: Mapping[str, Curve], name: str) -> Curve | None:
 
 
 def _is_dull(name: str, curve: Curve) -> bool:
-    zero_penalty = name == "penalty" and curve.values[0] == 0
-    return _is_constant(curve) and (name in _SCHEDULES or zero_penalty)
+    return _is_constant(curve) and (name in _SCHEDULES or curve.values[0] == _DULL.get(name))
 
 
 def _is_constant(curve: Curve) -> bool:

@@ -182,6 +182,9 @@ def _tiles(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     if "images_per_second" in newest:
         rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
         tiles.append(("images / s (median)", number(float(np.median(rates)))))
+    skipped = sum(line.get("skipped_updates", 0) for line in lines)
+    if skipped:
+        tiles.append(("skipped updates", number(skipped)))
     if "memory_mb" in newest:
         highest = max(line.get("memory_mb", 0) for line in lines)
         tiles.append(("memory, MiB (peak)", number(highest)))

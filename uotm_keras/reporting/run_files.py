@@ -14,6 +14,7 @@ POINTS = 1000
 """The maximum number of points of a curve; longer curves are thinned."""
 GRIDS = 40
 """The maximum number of sample grids on a page."""
+_PAGE_STEP = re.compile(r'id="run-data">[^<]*"step": (\d{1,18})\b')
 _GRID = re.compile(r"step_(\d+)\.png")
 
 
@@ -81,6 +82,16 @@ def thinned(values: np.ndarray, limit: int) -> np.ndarray:
     return np.array(sorted(kept))
 
 
+def page_step(directory: RunDirectory) -> int | None:
+    """Return the training step that the run's page shows, or None without a readable page."""
+    try:
+        text = directory.page.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    match = _PAGE_STEP.search(text)
+    return int(match[1]) if match else None
+
+
 def evenly(count: int, limit: int) -> list[int]:
     """Return at most `limit` evenly spaced indices below `count`, with the first and the last."""
     if count <= limit:
@@ -105,8 +116,13 @@ def best_checkpoint(directory: RunDirectory) -> dict | None:
     for path in sorted(directory.checkpoints.glob("best_*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # It is being replaced.
-        if isinstance(record, dict) and {"step", "metric", "score"} <= record.keys():
+        except (OSError, ValueError, RecursionError):
+            continue  # It is being replaced, or damaged.
+        if (
+            isinstance(record, dict)
+            and type(record.get("step")) is int
+            and isinstance(record.get("metric"), str)
+            and is_number(record.get("score"))
+        ):
             return record
     return None

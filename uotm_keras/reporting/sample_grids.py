@@ -55,6 +55,6 @@ def sample_saver(
             shown = model.transport(sources, latent)
             if paired:
                 shown, width = side_by_side(sources, shown, columns)
-        save_picture(shown, directory.samples / f"step_{step:06d}.png", width, axes_of)
+        save_picture(shown, directory.sample_grid(step), width, axes_of)
 
     return save

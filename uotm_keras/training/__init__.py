@@ -1,4 +1,4 @@
-"""A run on disk: its directory, checkpoints, logs, samples, scores, and the loop around them."""
+"""A training run: its directory, checkpoints, log, callbacks, and the loop that writes them."""
 
 from uotm_keras.training.scoring import ScoreGenerator
 

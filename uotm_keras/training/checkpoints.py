@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified when read, the last two kept."""
+"""Checkpoints: written atomically, verified when they are read, the last two kept."""
 
 import errno
 import hashlib
@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,50 +19,55 @@ from uotm_keras.utils.files import atomic_path, write_text
 
 
 class NotFinite(RuntimeError):
-    """A weight is NaN or infinite: there is nothing worth a checkpoint."""
+    """A variable is NaN or infinite, so that a checkpoint would be useless."""
 
 
 class Checkpoints:
     """The checkpoints of one run, in a folder.
 
-    A checkpoint is `step_N.weights.h5` (generator, potential, average, both optimizers,
-    step, random state, the log's running sums) and `step_N.json` with its SHA-256, which
-    is written last: without it the weights do not count.
+    A checkpoint consists of `step_N.weights.h5` (both networks, the averaged generator, both
+    optimizers, the step, the random states, and the running means of the log) and of its
+    record, `step_N.json`, with the SHA-256 of the weights. The record is written last: weights
+    without a record do not count.
 
     Args:
-        folder: where they lie; made when the first is written.
-        keep: how many are kept; None keeps all.
-        name: instead of `step`, so that others in the same folder are not touched.
+        folder: Folder of the checkpoints, which is created with the first one.
+        keep: Number of checkpoints to keep, or `None` to keep all. Defaults to 2.
+        name: First part of the file names. Checkpoints of other names in the same folder are
+            left alone. Defaults to `"step"`.
     """
 
-    def __init__(self, folder: Path, keep: int | None = 2, name: str = "step"):
+    def __init__(self, folder: Path, keep: int | None = 2, name: str = "step") -> None:
         self.folder = Path(folder)
         self.keep = keep
         self.name = name
         self._pattern = re.compile(rf"{name}_(\d+)\.json")
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints, ascending, damaged ones included."""
+        """Return the steps of all checkpoints in ascending order, including damaged ones."""
         if not self.folder.is_dir():
             return []
         matches = (self._pattern.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in matches if match)
 
     def weights_path(self, step: int) -> Path:
+        """Return the path of the weights of `step`."""
         return self.folder / f"{self.name}_{step:06d}.weights.h5"
 
     def _record_path(self, step: int) -> Path:
         return self.folder / f"{self.name}_{step:06d}.json"
 
-    def save(self, model: keras.Model, step: int, notes: Mapping | None = None) -> None:
-        """Writes the checkpoint of `step`, then removes all but the last `keep`.
+    def save(self, model: keras.Model, step: int, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the checkpoint of `step`, then remove all but the last `keep`.
 
-        The model's variables must be up to date (`backend.sync`). The `notes` are written
-        into its record.
+        Args:
+            model: A model whose variables are up to date (`backend.sync`).
+            step: The step that the model has reached.
+            notes: Additional entries of the record. Defaults to `None`.
 
         Raises:
-            NotFinite: a variable is NaN or infinite; nothing was written.
-            InputError: the folder cannot be written, or the disk is full.
+            NotFinite: If a variable is NaN or infinite. Nothing is written.
+            InputError: If the folder cannot be written or the disk is full.
         """
         require_finite(model)
         with atomic_path(self.weights_path(step), ".weights.h5") as temporary:
@@ -72,10 +78,10 @@ class Checkpoints:
                 size = file.tell()
         record = {"step": step, "sha256": digest, "bytes": size, **(notes or {})}
         write_text(self._record_path(step), json.dumps(record) + "\n")
-        self._tidy()
+        self._remove_old()
 
-    def _tidy(self) -> None:
-        """Removes all but the last `keep`, and what killed processes left half done."""
+    def _remove_old(self) -> None:
+        """Remove all but the last `keep`, and the incomplete files of killed processes."""
         for old in self.steps()[: -self.keep] if self.keep is not None else []:
             self._record_path(old).unlink(missing_ok=True)
         kept = {self.weights_path(step).name for step in self.steps()}
@@ -86,81 +92,98 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def keep_only(self, step: int) -> None:
-        """Removes all checkpoints but that of `step`."""
+        """Remove all checkpoints but that of `step`."""
         for other in self.steps():
             if other != step:
                 self._record_path(other).unlink(missing_ok=True)
-        self._tidy()
+        self._remove_old()
 
     def newest(self, report: Callable[[str], None]) -> int | None:
-        """The step of the newest whole checkpoint, or None if there is none at all.
+        """Return the step of the latest undamaged checkpoint, or `None` without checkpoints.
 
         Args:
-            report: told of each damaged one that is passed over.
+            report: A function that is called with one sentence per damaged checkpoint.
 
         Raises:
-            InputError: there are checkpoints, but all are damaged.
+            InputError: If all checkpoints are damaged.
         """
         steps = self.steps()
         for step in reversed(steps):
             fault = self._fault(step)
             if fault is None:
                 return step
-            report(f"checkpoint {self.weights_path(step)} {fault}: trying the one before.")
-        # One without a record is the very first, if the process was killed in its midst.
+            report(f"checkpoint {self.weights_path(step)} {fault}: trying the one before it.")
+        # One file of weights without a record is a first checkpoint that was not completed.
         if steps or len(list(self.folder.glob(f"{self.name}_*"))) > 1:
             raise InputError(
-                f"no checkpoint in {self.folder} is usable: put back a whole one, or give "
-                "another --run_dir to start anew."
+                f"no checkpoint in {self.folder} is usable: restore an undamaged one, or give "
+                "another --run_dir to start a new run."
             )
         return None
 
-    def record(self, step: int) -> dict | None:
-        """What was written beside the weights of `step`, or None if they are not whole."""
-        if step not in self.steps() or self._fault(step) is not None:
+    def record(self, step: int) -> dict[str, Any] | None:
+        """Return the record of `step`, or `None` if the checkpoint is missing or damaged."""
+        if step not in self.steps():
             return None
-        return json.loads(self._record_path(step).read_text(encoding="utf-8"))
+        found = self._verified(step)
+        return None if isinstance(found, str) else found
 
     def require(self, step: int) -> None:
-        """Makes sure that there is a whole checkpoint of `step`.
+        """Check that there is an undamaged checkpoint of `step`.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: If it is missing or damaged.
         """
         fault = self._fault(step)
         if fault is not None:
-            there = ", ".join(map(str, self.steps())) or "none"
+            available = ", ".join(map(str, self.steps())) or "none"
             raise InputError(
-                f"checkpoint {self.weights_path(step)} {fault}: the steps that have one in that "
-                f"folder are {there}."
+                f"checkpoint {self.weights_path(step)} {fault}; the folder has checkpoints of the "
+                f"steps: {available}."
             )
 
     def _fault(self, step: int) -> str | None:
+        found = self._verified(step)
+        return found if isinstance(found, str) else None
+
+    def _verified(self, step: int) -> dict[str, Any] | str:
+        """Return the record of `step`, or what is wrong with the checkpoint."""
         try:
             record = json.loads(self._record_path(step).read_text(encoding="utf-8"))
             with open(self.weights_path(step), "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             return f"cannot be read ({error.strerror})"
-        except ValueError:
+        except (ValueError, RecursionError):
             return "has a damaged record"
-        if not isinstance(record, dict) or record.get("sha256") != digest:
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            return "has a damaged record"
+        if record["step"] != step:
+            return f"has the record of step {record['step']}"
+        if record.get("sha256") != digest:
             return "is damaged (its checksum is wrong)"
-        return None
+        return record
 
     def load(self, model: keras.Model, step: int) -> None:
-        """Sets every variable of a compiled model to those of `step`.
+        """Set every variable of a compiled model to its value at `step`.
 
         Raises:
-            InputError: the weights do not fit the model.
+            InputError: If the weights do not fit the model, or are those of another step.
         """
-        load_weights(model, self.weights_path(step))
+        path = self.weights_path(step)
+        load_weights(model, path)
+        found = int(keras.ops.convert_to_numpy(model.step.value))
+        if found != step:
+            raise InputError(
+                f"{path} holds the weights of step {found}: restore the file of step {step}, or "
+                "remove it and its .json to resume from another checkpoint."
+            )
 
     def put_aside_newer(self, step: int) -> None:
-        """Renames checkpoints after `step`, which were found damaged, to `*.damaged`.
+        """Rename the checkpoints after `step`, which are damaged, to `*.damaged`.
 
-        So they do not count among the last ones kept. Only for the process that trains:
-        another one may see newer checkpoints that are whole.
+        They no longer count among those that are kept. Call this only in the process that
+        trains, because a process that only reads may see newer checkpoints that are whole.
         """
         for newer in (s for s in self.steps() if s > step):
             for damaged in (self.weights_path(newer), self._record_path(newer)):
@@ -169,10 +192,10 @@ class Checkpoints:
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
-    """Sets every variable of a compiled model to those of a file.
+    """Set every variable of a compiled model to its value in a file.
 
     Raises:
-        InputError: the weights do not fit the model, or cannot be read.
+        InputError: If the weights do not fit the model or cannot be read.
     """
     try:
         model.load_weights(path)
@@ -182,13 +205,13 @@ def load_weights(model: keras.Model, path: Path) -> None:
 
 
 def _require_space(path: Path, model: keras.Model) -> None:
-    """Has the file system give the space once, as HDF5 crashes where a disk is full.
+    """Reserve the space of a checkpoint, because HDF5 crashes when the disk is full.
 
     Raises:
-        OSError: it has not as much.
+        OSError: If the file system does not have the space.
     """
     variables = model.variables + model.optimizer.variables
-    size = 2**20 + sum(4 * math.prod(v.shape) + 4096 for v in variables)  # HDF5's own included
+    size = 2**20 + sum(4 * math.prod(v.shape) + 4096 for v in variables)  # with HDF5's own data
     if hasattr(os, "posix_fallocate"):
         with open(path, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -197,9 +220,9 @@ def _require_space(path: Path, model: keras.Model) -> None:
 
 
 def require_finite(model: keras.Model) -> None:
-    """Raises `NotFinite` if a variable of the model is NaN or infinite."""
+    """Raise `NotFinite` if a variable of the model is NaN or infinite."""
     for variable in model.variables:
         values = keras.ops.convert_to_numpy(variable.value)
-        # Numbers such as bfloat16 are no floats to numpy: as float32 they are.
+        # NumPy does not know bfloat16 as a floating-point type, hence the conversion.
         if values.dtype.kind not in "iub" and not np.isfinite(values.astype("float32")).all():
             raise NotFinite(f"variable {variable.path} is not finite")

@@ -23,6 +23,9 @@ _COLUMNS = {
     "generator_loss": _Column("generator {:.4g}", "generator loss"),
     "cost": _Column("cost {:.4g}", "transport cost"),
     "penalty": _Column("penalty {:.4g}", "gradient penalty"),
+    "source_mass": _Column("source mass {:.3g}", "source mass"),
+    "target_mass": _Column("target mass {:.3g}", "target mass"),
+    "skipped_updates": _Column("skipped {:.0f} updates", "skipped updates"),
     "alpha": _Column("alpha {:.3g}", "alpha"),
     "ema_decay": _Column("EMA {:g}", "EMA decay"),
     "memory_mb": _Column("{:.0f} MiB", "memory, MiB"),
@@ -86,9 +89,18 @@ class Display:
         if self._live:
             self._live.update(step, values, left)
         else:
-            parts = [c.line.format(values[name]) for name, c in _COLUMNS.items() if name in values]
+            parts = [column.line.format(value) for column, value in _shown(values)]
             share = 100 * step // self.total
             print(f"step {step}/{self.total} {share}%  {'  '.join(parts)}  left {left}", flush=True)
+
+
+def _shown(values: Mapping[str, float]) -> list[tuple[_Column, float]]:
+    """Return the columns that are shown, with their values. Updates are skipped rarely."""
+    return [
+        (column, values[name])
+        for name, column in _COLUMNS.items()
+        if name in values and (name != "skipped_updates" or values[name])
+    ]
 
 
 class _LivePanel:
@@ -113,9 +125,8 @@ class _LivePanel:
 
         self._bar.update(self._task, completed=step)
         table = Table.grid(padding=(0, 2))
-        for name, column in _COLUMNS.items():
-            if name in values:
-                table.add_row(column.label, f"{values[name]:.4g}")
+        for column, value in _shown(values):
+            table.add_row(column.label, f"{value:.4g}")
         if self.score:
             table.add_row("score", self.score)
         table.add_row("time left", left)

@@ -49,10 +49,11 @@ class MetricsLog:
         if step in self._steps:
             return
         try:
+            # TensorBoard first: a process that is killed in between writes both again.
+            self._write_events(step, values)
             # One write per line, so that a crash can only truncate the last one.
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
-            self._write_events(step, values)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}.") from None
         self._steps.add(step)
@@ -113,10 +114,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             step = line["step"]
             if type(step) is not int or not 0 <= step <= _MAX_STEP:
                 raise ValueError
+            if not all(type(value) in (int, float) for value in line.values()):
+                raise ValueError
         except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
-                f"{path} line {number} is not a JSON object with an integer step: repair or "
-                "remove the line."
+                f"{path} line {number} is not a JSON object of numbers with an integer step: "
+                "repair or remove the line."
             ) from None
         lines.append(line)
     return sorted(lines, key=lambda line: line["step"])

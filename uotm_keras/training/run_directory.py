@@ -15,9 +15,10 @@ from typing import Any
 from uotm_keras.config.fields import flags_of, from_flags, to_flags, value_of
 from uotm_keras.config.schema import TrainConfig
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.files import write_text
+from uotm_keras.utils.files import remove_leftovers, write_text
 from uotm_keras.version import __version__
 
+_FILES = ("config.json", "index.json", "skipped.csv", "report.html", "exported")
 _RECORDED_PACKAGES = ("keras", "numpy", "tensorflow", "jax", "torch", "grain")
 
 
@@ -129,11 +130,19 @@ class RunDirectory:
         """
         try:
             record = json.loads(self.config.read_text(encoding="utf-8"))
-            if isinstance(record["flags"], dict) and isinstance(record["backend"], str):
+            shape = record.get("data_shape", [])  # Runs of early versions have none.
+            versions = record.get("versions", {})
+            if (
+                isinstance(record["flags"], dict)
+                and isinstance(record["backend"], str)
+                and isinstance(shape, list)
+                and all(type(size) is int and 0 < size < 2**31 for size in shape)
+                and isinstance(versions, dict)
+            ):
                 return record
         except OSError as error:
             raise InputError(f"cannot read {self.config}: {error.strerror}.") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
         raise InputError(
             f"{self.config} is not the configuration of a run: restore the file, or give "
@@ -153,9 +162,19 @@ class RunDirectory:
                 raise
             raise InputError(f"{self.config}: {error}") from None
 
+    def sample_grid(self, step: int) -> Path:
+        """Return the path of the sample grid of a step."""
+        return self.samples / f"step_{step:06d}.png"
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left half-written; only with the `lock`."""
+        remove_leftovers(self.path, *_FILES)
+        remove_leftovers(self.samples, "*.png")
+        remove_leftovers(self.checkpoints, "*.json", "*.weights.h5")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes out of the run until the context ends, or this process.
+        """Keep other processes out of the run until the context or this process ends.
 
         Where the file system has no locks, a note on stderr says so.
 

@@ -1,36 +1,40 @@
 """Scores of the averaged generator while it trains, and the best checkpoint so far."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
-from uotm_keras import backend
 from uotm_keras.metrics import Options, Scorer
 from uotm_keras.metrics.scorer import LOWER_IS_BETTER
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.training.checkpoints import Checkpoints
+from uotm_keras.training.score_reference import as_score_reference
+from uotm_keras.training.step_callback import StepCallback
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.seeds import sample_noise
 
 BEST = "best"
-"""The name of the best checkpoint's files: `best_N.weights.h5` and `best_N.json`."""
+"""The name of the best checkpoint's files, `best_N.weights.h5` and `best_N.json`."""
 _COMPARED = ("samples", "seed", "protocol", "reference", "network", "weights", "preprocessing")
 
 
 def sample_batches(
-    model: UOTM, count: int, seed: int = 0, batch_size: int = 64, source=None
+    model: UOTM, count: int, seed: int = 0, batch_size: int = 64, source: Any = None
 ) -> Iterator[np.ndarray]:
-    """Samples of the averaged generator, always the same of a seed.
+    """Yield samples of the averaged generator, always the same ones for a seed.
 
     Args:
-        model: see `UOTM.generate`.
-        count: samples in all.
-        seed: of the noise and, with a source, of the order in which it is transported.
-        batch_size: samples a batch.
-        source: a data source to transport, as often as needed; None for Gaussian noise.
+        model: The model; see `UOTM.generate`.
+        count: Total number of samples.
+        seed: Seed for the noise and, with a source, for the order in which it is transported.
+            Defaults to 0.
+        batch_size: Samples per batch. Defaults to 64.
+        source: Examples to transport, repeated if necessary: an array (m, *source_shape) or a
+            `uk.data.Dataset`. Defaults to `None`, Gaussian noise.
 
     Yields:
         float32 (batch_size or fewer, *data_shape) in the network's range.
@@ -43,45 +47,56 @@ def sample_batches(
     for start in range(0, count, batch_size):
         batch = keys[start : start + batch_size]
         (latent,) = sample_noise(batch, (model.latent_dim or 0,))
-        x = source.take(order[[i % len(source) for _, i in batch]])
+        indices = order[[i % len(source) for _, i in batch]]
+        # Arrays have a `take` of another meaning.
+        x = source[indices] if isinstance(source, np.ndarray) else source.take(indices)
         yield model.transport(x, latent, batch_size=batch_size)
 
 
-class ScoreGenerator(keras.callbacks.Callback):
-    """Scores a UOTM's averaged generator in `fit`, and may keep the best checkpoint.
+class ScoreGenerator(StepCallback):
+    """Score a UOTM's averaged generator in `fit`, and optionally keep the best checkpoint.
 
-    The scores are in `history`, and in the logs at the end of each epoch, where Keras's
-    own callbacks find them. Samples come from noise of their own: training goes on as if
-    nothing had been scored, and a resumed run has the scores of one never stopped.
+    The scores are in `history`, and in the logs at the end of each epoch, where Keras's own
+    callbacks find them. The samples come from a seed of their own, so that training is not
+    affected, and a run that is resumed has the scores of one that was never interrupted.
 
     Args:
-        reference: real images or their statistics, see `metrics.open_reference`; or a
-            `metrics.Scorer`, and then `metrics` and `extractor` do not count.
-        every: steps between two scores; None scores at the end of each epoch.
-        num_samples: samples scored each time.
-        metrics: names, see `metrics.Scorer`.
-        extractor: the feature network, see `metrics.as_extractor`.
-        seed: of the samples, the same at every step.
-        batch_size: samples a call of the generator.
-        source: the data source to transport, where the model does not start from noise.
-        value_range: what is black and what white in the model's samples.
-        options: the metrics' settings.
-        keep_best: a folder for the best checkpoint by the first metric: `best_N.weights.h5`,
-            and `best_N.json` with its score and step. None keeps none.
+        reference: Real images. What `fit` accepts: an array (n, H, W, C) of floats in
+            `value_range` or of uint8, a `uk.data.Dataset`, or finite batches of such arrays
+            (with labels or sources, too); or what `metrics.open_reference` accepts: a folder,
+            or a file of images or statistics. If it is a `metrics.Scorer`, `metrics`,
+            `extractor` and `options` are not used.
+        every: Training steps between two scores (int, at least 1). Defaults to `None`, which
+            scores at the end of each epoch.
+        num_samples: Number of samples per score. Defaults to 10 000.
+        metrics: Names of metrics; see `metrics.Scorer`. Defaults to `("fid",)`.
+        extractor: The feature network; see `metrics.as_extractor`. Defaults to `"fid"`.
+        seed: Seed for the samples, which are the same at every step. Defaults to 0.
+        batch_size: Samples per call of the generator. Defaults to 64.
+        source: Examples to transport, for a model with `source="data"`: an array
+            (m, *source_shape) or a `uk.data.Dataset`. Defaults to `None`, Gaussian noise.
+        value_range: The values of black and white, in the model's samples and in a reference of
+            floats. Defaults to (−1, 1).
+        options: Settings of the metrics. Defaults to `metrics.Options()`.
+        keep_best: Folder for the checkpoint that is best by the first metric,
+            `best_N.weights.h5` and `best_N.json` with its score and step. Defaults to `None`,
+            which keeps none.
 
     Attributes:
-        history: (step, values by name) of each score.
-        best: the record of the best checkpoint, or None.
+        history: A list of (step, values by name), one entry per score.
+        best: The record of the best checkpoint, or `None`.
 
     Raises:
-        InputError: arguments that do not fit, too few samples, or a best checkpoint in the
-            folder whose score cannot be compared.
+        InputError: If arguments do not fit together, there are too few samples, or the best
+            checkpoint in the folder has a score that cannot be compared.
 
     Example:
-        >>> scores = ScoreGenerator(real_images, every=1000, keep_best="run/best")
-        >>> model.fit(images, epochs=10, callbacks=[scores])
-        >>> scores.history[-1]
-        (5000, {'fid': 12.3})
+
+    ```python
+    scores = uk.callbacks.ScoreGenerator(images, every=1000, keep_best="run/best")
+    model.fit(images, batch_size=64, epochs=10, callbacks=[scores])
+    scores.history[-1]  # (5000, {'fid': 12.3})
+    ```
     """
 
     def __init__(
@@ -98,35 +113,41 @@ class ScoreGenerator(keras.callbacks.Callback):
         value_range: tuple[float, float] = (-1.0, 1.0),
         options: Options | None = None,
         keep_best: str | os.PathLike | None = None,
-    ):
-        super().__init__()
-        if every is not None and every < 1:
-            raise InputError(f"every={every!r} must be a whole number of at least 1, or None.")
-        self.every, self.num_samples, self.seed = every, num_samples, seed
+    ) -> None:
+        super().__init__(every)
+        self.num_samples, self.seed = num_samples, seed
         self.batch_size, self.source, self.value_range = batch_size, source, value_range
-        if not isinstance(reference, Scorer):
-            reference = Scorer(reference, metrics, extractor, options=options)
-        self.scorer = reference
+        if isinstance(reference, Scorer):
+            self.scorer = reference
+        else:
+            self.scorer = Scorer(
+                as_score_reference(reference, value_range), metrics, extractor, options=options
+            )
         self.scorer.check_enough(num_samples)
         self.history: list[tuple[int, dict[str, float]]] = []
-        self.best: dict | None = None
-        self._best_files = None
+        self._keeper = None
         if keep_best is not None:
-            self.metric = _deciding(self.scorer.metrics)
-            self._best_files = Checkpoints(Path(keep_best), keep=None, name=BEST)
-            self.best = self._known_best()
-        self._step = self._batch = 0
+            self._keeper = _BestCheckpoint(
+                Path(keep_best), self.scorer.metrics, samples=num_samples, seed=seed
+            )
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The record of the best checkpoint, or `None`."""
+        return None if self._keeper is None else self._keeper.best
 
     def score(self, model: UOTM, step: int) -> dict[str, float]:
-        """Scores the model as it stands, and keeps its checkpoint if it is the best.
+        """Score a model, and keep its checkpoint if it is the best so far.
 
-        The model's variables must be up to date (`backend.sync`).
+        Args:
+            model: A model whose variables are up to date (`backend.sync`).
+            step: The training step, for the history and the checkpoint.
 
         Returns:
-            Values by name: `fid`; `kid` and `kid_std`; and so on.
+            The values by name, such as `fid`, or `kid` and `kid_std`.
 
         Raises:
-            NotFinite: a variable is NaN or infinite, where the best checkpoint is kept.
+            NotFinite: If a variable is NaN or infinite and the best checkpoint is kept.
         """
         result = self.scorer.score(
             lambda: sample_batches(
@@ -140,96 +161,96 @@ class ScoreGenerator(keras.callbacks.Callback):
             if "std" in record:
                 values[f"{name}_std"] = record["std"]
         self.history.append((step, values))
-        if self._best_files is not None:
-            self._keep_if_best(model, step, result)
+        if self._keeper is not None:
+            self._keeper.update(model, step, result)
         return values
 
-    def _keep_if_best(self, model: UOTM, step: int, result: Mapping) -> None:
+    def at_step(self, step: int) -> None:
+        self.score(self.model, step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if self.history and logs is not None:
+            logs.update(self.history[-1][1])
+
+
+class _BestCheckpoint:
+    """The checkpoint with the best score in a folder.
+
+    Raises:
+        InputError: If no metric is a single number, or the checkpoint that is there was scored
+            differently.
+    """
+
+    def __init__(self, folder: Path, metrics: Iterable[str], *, samples: int, seed: int) -> None:
+        self._metric = _deciding(metrics)
+        self._samples, self._seed = samples, seed
+        self._files = Checkpoints(folder, keep=None, name=BEST)
+        self.best = self._known()
+
+    def update(self, model: UOTM, step: int, result: Mapping[str, Any]) -> None:
+        """Keep the checkpoint of this step if its score is the best."""
         record = self._record(result)
         if self.best is not None:
-            self._check_comparable(record)
+            self._require_same(self.best, {name: record[name] for name in ("metric", *_COMPARED)})
         if self.best is None or self._penalty(record) < self._penalty(self.best):
-            self._best_files.save(model, step, record)
+            self._files.save(model, step, record)
             self.best = {"step": step, **record}
-        # Now, as a kill before leaves both the old and the new one.
-        self._best_files.keep_only(self.best["step"])
+        # Each time, because a process that was killed may have left two.
+        self._files.keep_only(self.best["step"])
 
-    def _penalty(self, record: Mapping) -> float:
-        return record["score"] if LOWER_IS_BETTER[self.metric] else -record["score"]
+    def _penalty(self, record: Mapping[str, Any]) -> float:
+        return record["score"] if LOWER_IS_BETTER[self._metric] else -record["score"]
 
-    def _record(self, result: Mapping) -> dict:
-        judged = result["metrics"][self.metric]
-        about = {**judged, "seed": self.seed, "protocol": result["protocol"]}
+    def _record(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        deciding = result["metrics"][self._metric]
+        about = {**deciding, "seed": self._seed, "protocol": result["protocol"]}
         return {
-            "metric": self.metric,
-            "score": judged["value"],
+            "metric": self._metric,
+            "score": deciding["value"],
             "scores": {name: record["value"] for name, record in result["metrics"].items()},
             **{name: about[name] for name in _COMPARED},
             "version": result["version"],
         }
 
-    def _known_best(self) -> dict | None:
-        records = [self._best_files.record(step) for step in self._best_files.steps()]
-        records = [record for record in records if record is not None and "score" in record]
+    def _known(self) -> dict[str, Any] | None:
+        found = [self._files.record(step) for step in self._files.steps()]
+        records = [record for record in found if record is not None and _has_score(record)]
         for record in records:
-            # What can be known before the first score; the rest is compared then.
-            now = {"metric": self.metric, "samples": self.num_samples, "seed": self.seed}
-            _require_same(record, now, self._best_files.folder)
+            # What is known before the first score; the rest is compared then.
+            now = {"metric": self._metric, "samples": self._samples, "seed": self._seed}
+            self._require_same(record, now)
         return min(records, key=self._penalty, default=None)
 
-    def _check_comparable(self, record: Mapping) -> None:
-        now = {name: record[name] for name in ("metric", *_COMPARED)}
-        _require_same(self.best, now, self._best_files.folder)
+    def _require_same(self, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        differing = [
+            f"{name} {value} (there {there.get(name)})"
+            for name, value in now.items()
+            if there.get(name) != value
+        ]
+        if differing:
+            raise InputError(
+                f"the best checkpoint in {self._files.folder} was scored differently: "
+                f"{'; '.join(differing)}; use the settings of that checkpoint, or move "
+                f"{BEST}_{there['step']:06d}.json away."
+            )
 
-    # --- in `fit` ----------------------------------------------------------------------
 
-    def on_train_begin(self, logs=None):
-        self._step = int(keras.ops.convert_to_numpy(self.model.step.value))
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._batch = -1
-
-    def on_train_batch_end(self, batch, logs=None):
-        # Keras may run several steps between two calls.
-        before, self._step = self._step, self._step + batch - self._batch
-        self._batch = batch
-        if self.every is not None and before // self.every < self._step // self.every:
-            self._score_in_fit()
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.every is None:
-            self._score_in_fit()
-        if self.history and logs is not None:
-            logs.update(self.history[-1][1])
-
-    def _score_in_fit(self) -> None:
-        backend.sync(self.model)
-        self.score(self.model, self._step)
+def _has_score(record: Mapping[str, Any]) -> bool:
+    score = record.get("score")
+    return isinstance(score, int | float) and math.isfinite(score)
 
 
 def _deciding(metrics: Iterable[str]) -> str:
-    """The metric that says which checkpoint is best: the first that is a single number.
+    """Return the metric that decides which checkpoint is best: the first single number.
 
     Raises:
-        InputError: there is none.
+        InputError: If there is none.
     """
     for name in metrics:
         if name in LOWER_IS_BETTER:
             return name
     raise InputError(
-        f"the best checkpoint cannot be told by {', '.join(metrics)}: accepted is one of "
-        f"{', '.join(LOWER_IS_BETTER)} among the metrics."
+        f"the metrics {', '.join(metrics)} cannot decide which checkpoint is best: include one "
+        f"of {', '.join(LOWER_IS_BETTER)}."
     )
-
-
-def _require_same(there: Mapping, now: Mapping, folder: Path) -> None:
-    differing = [
-        f"{name} {value} (there {there.get(name)})"
-        for name, value in now.items()
-        if there.get(name) != value
-    ]
-    if differing:
-        raise InputError(
-            f"the best checkpoint in {folder} was scored otherwise: {'; '.join(differing)}; "
-            f"give what is there, or move {BEST}_{there['step']:06d}.json away."
-        )

@@ -3,11 +3,17 @@
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from uotm_keras.utils.errors import InputError, unknown_name
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+_import_handlers: list[object] = []
 BACKENDS = ("jax", "tensorflow", "torch")
 
 
@@ -43,6 +49,8 @@ def check_backend() -> None:
 def quiet_commands() -> Iterator[None]:
     """Hide TensorFlow's messages on stderr while one of our commands starts.
 
+    Ctrl-C then ends the process without a traceback until `restore_ctrl_c`.
+
     Those of the import ignore every setting, so file descriptor 2 is redirected to the null
     device; the later ones obey TF_CPP_MIN_LOG_LEVEL, unless the user has set it. In any other
     program nothing is hidden.
@@ -50,6 +58,7 @@ def quiet_commands() -> Iterator[None]:
     if not _is_command():
         yield
         return
+    _end_quietly_on_ctrl_c()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -59,6 +68,32 @@ def quiet_commands() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+def _end_quietly_on_ctrl_c() -> None:
+    """Let Ctrl-C end the process without a traceback until `run_command` handles it.
+
+    An exception would not do: packages that are being imported may catch or report it.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        return
+    stderr = os.dup(2)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        os.write(stderr, b"interrupted: nothing was written.\n")
+        os._exit(INTERRUPTED)
+
+    _import_handlers.append(handler)
+    signal.signal(signal.SIGINT, handler)
+
+
+def restore_ctrl_c() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt` again, after the imports of a command."""
+    if signal.getsignal(signal.SIGINT) in _import_handlers:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_command() -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 from uotm_keras.utils.errors import InputError
 
 _LONGEST_NAME = 255  # bytes, on most file systems
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}(\.[a-z0-9.]+)?")  # what `_temporary_name` returns
 
 
 @contextlib.contextmanager
@@ -86,6 +88,27 @@ def _temporary_name(path: Path, suffix: str) -> Path:
     end = f".{secrets.token_hex(6)}{suffix}"
     start = os.fsencode(f".{path.name}")[: _LONGEST_NAME - len(os.fsencode(end))]
     return path.parent / (os.fsdecode(start) + end)
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder.
+
+    Call this only where no other process writes.
+
+    Args:
+        folder: the folder; a missing one has no leftovers.
+        *names: patterns of the files that `atomic_path` and `atomic_folder` write there, such
+            as `"step_*.png"`.
+    """
+    for name in names:
+        for path in folder.glob(f".{name}.*"):
+            if _LEFTOVER.fullmatch(path.name) is None:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def _keep_mode(old: Path, new: Path) -> None:
