@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
-from uotm_keras.networks.layers import Convolution, GroupNorm
+from uotm_keras.networks.layers import NEARLY_ZERO, Convolution, GroupNorm, variance_scaling
 from uotm_keras.utils.errors import InputError
 
 
@@ -100,12 +100,19 @@ class SmallResNetPotential(ConfiguredModel):
             if i:
                 h = ops.relu(h)
             h = ops.relu(_resnet_conv(base_channels, f"block_{i}_conv_0")(h))
-            h = _resnet_conv(base_channels, f"block_{i}_conv_1")(h)
+            h = Convolution(
+                base_channels, 3, padding="same", name=f"block_{i}_conv_1",
+                kernel_initializer=variance_scaling(NEARLY_ZERO),
+            )(h)  # fmt: skip
             h = h + bypass
             if down:
                 h = layers.AveragePooling2D(2, name=f"block_{i}_pool")(h)
         h = ops.sum(ops.cast(ops.relu(h), "float32"), axis=(1, 2))
-        value = layers.Dense(1, dtype="float32", name="value")(h)
+        # As in the paper's potentials, v is nearly 0 at first: exp(v) of a sum over all pixels
+        # would overflow.
+        value = layers.Dense(
+            1, kernel_initializer=variance_scaling(NEARLY_ZERO), dtype="float32", name="value"
+        )(h)
         super().__init__(inputs=image, outputs=value, **kwargs)
         self.image_shape = (height, width, channels)
         self.base_channels = base_channels

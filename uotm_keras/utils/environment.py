@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.streams import open_descriptors
 
 BACKENDS = ("jax", "tensorflow", "torch")
 
@@ -50,6 +51,7 @@ def quiet_commands() -> Iterator[None]:
     if not _is_command():
         yield
         return
+    open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
