@@ -76,7 +76,7 @@ def _finite_or_zero(gradients: list, optimizer):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return gradients, True  # which skips such updates itself
     dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(g) for g in dense]))
+    finite = tf.math.is_finite(tf.add_n([tf.cast(tf.reduce_sum(g), tf.float32) for g in dense]))
     # The branch without zeros copies nothing.
     kept = iter(tf.cond(finite, lambda: dense, lambda: [tf.zeros_like(g) for g in dense]))
     return [None if g is None else next(kept) for g in gradients], finite

@@ -25,6 +25,7 @@ from uotm_keras.models.checks import (
 from uotm_keras.models.inputs import Batch, as_batches, check_fit, unpack
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
 from uotm_keras.models.regularization import with_regularization
+from uotm_keras.models.sampling import seed_generator
 from uotm_keras.models.transport_model import TransportModel
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives import costs, divergences, penalties
@@ -465,7 +466,7 @@ class UOTM(TransportModel):
 
         The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
         """
-        self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
+        self.evaluation_seed.state.assign(seed_generator(self.seed).state)
         return super().evaluate(x, y, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
