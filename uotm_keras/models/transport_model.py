@@ -222,7 +222,7 @@ class TransportModel(keras.Model):
 
         Example:
 
-        >>> UOTM.from_preset("digits").generate(16).shape
+        >>> uk.UOTM.from_preset("digits").generate(16).shape
         (16, 8, 8, 1)
         """
         from uotm_keras.models.loading import from_preset

@@ -78,9 +78,9 @@ class ScoreGenerator(keras.callbacks.Callback):
             folder whose score cannot be compared.
 
     Example:
-        >>> scores = ScoreGenerator(real_images, every=1000, keep_best="run/best")
-        >>> model.fit(images, epochs=10, callbacks=[scores])
-        >>> scores.history[-1]
+        >>> scores = ScoreGenerator(real_images, every=1000, keep_best="run/best")  # doctest: +SKIP
+        >>> model.fit(images, epochs=10, callbacks=[scores])  # doctest: +SKIP
+        >>> scores.history[-1]  # doctest: +SKIP
         (5000, {'fid': 12.3})
     """
 
