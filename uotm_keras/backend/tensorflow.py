@@ -204,17 +204,20 @@ def adam_step(gradient, variable, momentum, velocity, *, rate, step, beta_1, bet
     power_1, power_2 = beta_1**step, beta_2**step
     # One pass over memory. This kernel adds its ε to √v before the bias correction:
     # ε·√(1 − β₂ᵗ) there is ε after it.
+    scalars = {
+        "beta1_power": power_1,
+        "beta2_power": power_2,
+        "lr": rate,
+        "beta1": beta_1,
+        "beta2": beta_2,
+        "epsilon": epsilon * tf.sqrt(1.0 - power_2),
+    }
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.value.handle,
         v=velocity.value.handle,
-        beta1_power=power_1,
-        beta2_power=power_2,
-        lr=tf.cast(rate, tf.float32),
-        beta1=beta_1,
-        beta2=beta_2,
-        epsilon=epsilon * tf.sqrt(1.0 - power_2),
         grad=gradient,
+        **{name: tf.cast(value, gradient.dtype) for name, value in scalars.items()},
     )
 
 
