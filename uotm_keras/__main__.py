@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from uotm_keras.config.command_line import exit_code
 from uotm_keras.utils.errors import unknown_name
 
 COMMANDS = ("digits", "evaluate", "export", "generate", "outliers", "report", "train")
@@ -23,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code of the command; 2 if there is no such command.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    return exit_code(lambda: _run(argv), "nothing was written.")
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_USAGE)
         return 0 if argv else 2

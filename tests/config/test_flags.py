@@ -185,3 +185,10 @@ def test_an_installed_package_has_its_own_configs(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "FOLDERS", (tmp_path / "configs", *catalog.FOLDERS))
     assert catalog.names() == ["mine"]
     assert catalog.description("mine") == "One sentence in two lines."
+
+
+def test_a_flagfile_may_start_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "run.flags"
+    file.write_bytes("\ufeff--run_dir=here\n--dataset=digits\n".encode())
+    config = COMMAND.parse([f"--flagfile={file}"])
+    assert (config.run.run_dir, config.data.dataset) == ("here", "digits")

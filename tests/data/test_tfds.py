@@ -226,3 +226,14 @@ def test_a_set_in_another_format_is_named(tmp_path):
     )
     with pytest.raises(InputError, match="array_record|random access"):
         get("tfds:celeb_a_hq/16", data_dir=tmp_path)
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("given, reaches", [("gs://b/tfds", "gs://b/tfds"), ("/a/../b", "/b")])
+def test_the_address_of_a_bucket_reaches_tfds_unchanged(given, reaches, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    from uotm_keras.data.tfds_prepare import open_builder
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir, file_format: data_dir)
+    assert open_builder("cifar10", given) == reaches

@@ -71,3 +71,11 @@ def test_bad_input():
         digit_classifier("digit")
     with pytest.raises(InputError, match="accept uint8 images"):
         metrics.digit_extractor("digits")(np.zeros((2, 8, 8, 1)))
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UOTM_KERAS_HOME", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="the result is not cached"):
+        classifier = digit_classifier("digits")
+    assert classifier.accuracy > 0.9

@@ -1,4 +1,5 @@
 import json
+import warnings
 from pathlib import Path
 
 import keras
@@ -138,3 +139,24 @@ def test_dropout_acts_in_training_only():
 def test_unsupported_image_sizes(make, message):
     with pytest.raises(uk.InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_network_reloads_with_its_weights(mode, tmp_path):
+    generator = tiny_generator()
+    inputs = [np.ones((2, 16, 16, 3), "float32"), np.ones((2, 4), "float32")]
+    # Zero at first, and then quantization could not be seen.
+    generator.set_weights([np.full_like(w, 0.01) + w for w in generator.get_weights()])
+    before = ops.convert_to_numpy(generator(inputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # convolutions stay as they are
+        generator.quantize(mode)
+    quantized = ops.convert_to_numpy(generator(inputs))
+    assert np.abs(quantized - before).max() > 0
+    generator.save(tmp_path / "generator.keras")
+    again = keras.saving.load_model(tmp_path / "generator.keras")
+    np.testing.assert_allclose(ops.convert_to_numpy(again(inputs)), quantized, atol=1e-6)
+    modes = {getattr(layer.dtype_policy, "quantization_mode", None) for layer in again.layers}
+    assert modes == {None, mode}
+    plain = tiny_generator()
+    assert "quantized" not in plain.get_config()

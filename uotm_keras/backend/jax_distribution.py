@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -79,9 +80,14 @@ def make_train_function(model: keras.Model, own: Callable[[bool], None], force: 
 _on_this_process: weakref.WeakKeyDictionary[keras.Model, Callable] = weakref.WeakKeyDictionary()
 
 
+_ONE_THREAD = threading.Lock()
+
+
 def predict(network: keras.Model, inputs: Any) -> np.ndarray:
     if jax.process_count() == 1:
-        return network.predict_on_batch(inputs)
+        # Keras donates the variables' buffers, which another thread would find deleted.
+        with _ONE_THREAD:
+            return network.predict_on_batch(inputs)
     # All processes would have to run a computation on the global arrays of the variables.
     function = _on_this_process.get(network)
     if function is None:

@@ -83,7 +83,7 @@ def _finite_or_zero(gradients: list, optimizer: keras.optimizers.Optimizer) -> A
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return gradients, True  # which skips such updates itself
     dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(g) for g in dense]))
+    finite = tf.math.is_finite(tf.add_n([tf.cast(tf.reduce_sum(g), tf.float32) for g in dense]))
     # The branch without zeros copies nothing.
     kept = iter(tf.cond(finite, lambda: dense, lambda: [tf.zeros_like(g) for g in dense]))
     return [None if g is None else next(kept) for g in gradients], finite
@@ -224,17 +224,20 @@ def adam_step(
     power_1, power_2 = beta_1**step, beta_2**step
     # One pass over memory. This kernel adds its ε to √v before the bias correction:
     # ε·√(1 − β₂ᵗ) there is ε after it.
+    scalars = {
+        "beta1_power": power_1,
+        "beta2_power": power_2,
+        "lr": rate,
+        "beta1": beta_1,
+        "beta2": beta_2,
+        "epsilon": epsilon * tf.sqrt(1.0 - power_2),
+    }
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.value.handle,
         v=velocity.value.handle,
-        beta1_power=power_1,
-        beta2_power=power_2,
-        lr=tf.cast(rate, tf.float32),
-        beta1=beta_1,
-        beta2=beta_2,
-        epsilon=epsilon * tf.sqrt(1.0 - power_2),
         grad=gradient,
+        **{name: tf.cast(value, gradient.dtype) for name, value in scalars.items()},
     )
 
 

@@ -1,7 +1,6 @@
 """Command lines from dataclasses of flags, and what every command does around its work."""
 
 import contextlib
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,9 @@ from uotm_keras.config.fields import (
 from uotm_keras.config.parsers import near_matches
 from uotm_keras.utils.environment import INTERRUPTED, check_backend, restore_ctrl_c
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.streams import with_streams
 
-BAD_INPUT, BROKEN_PIPE = 2, 141
+BAD_INPUT = 2
 _HELP = ("--help", "-help", "-h", "--helpfull")
 _WIDTH = 96
 _FLAGFILES = {
@@ -161,33 +161,37 @@ def run_command(
         has gone away.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
+
+    def run() -> int:
         restore_ctrl_c()
         if any(argument in _HELP for argument in arguments):
             print(command.help())
             return 0
         check_backend()
         return work(command.parse(arguments))
-    except BrokenPipeError:
-        # Python would complain at exit when it flushes what nobody reads.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+
+    return exit_code(run, interrupted)
+
+
+def exit_code(work: Callable[[], int], interrupted: str) -> int:
+    """Run the work of a command and return its exit code; see `run_command`."""
+    try:
+        return with_streams(work)
     except (InputError, OSError, KeyboardInterrupt) as error:
         return report_error(error, interrupted)
 
 
 def report_error(error: InputError | OSError | KeyboardInterrupt, interrupted: str) -> int:
     """Print one line on stderr that says what ended the work, and return the exit code."""
+    code, line = BAD_INPUT, f"error: {' '.join(str(error).split())}"
     if isinstance(error, KeyboardInterrupt):
-        print(f"interrupted: {interrupted}", file=sys.stderr)
-        return INTERRUPTED
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        named = f" {error.filename}" if error.filename is not None else ""
-        text = f"cannot use{named or ' a file'}: {error.strerror or text}."
-    print(f"error: {text}", file=sys.stderr)
-    return BAD_INPUT
+        code, line = INTERRUPTED, f"interrupted: {interrupted}"
+    elif isinstance(error, OSError):
+        named = f"cannot use {error.filename}" if error.filename else "cannot read or write"
+        line = f"error: {named}: {error.strerror or ' '.join(str(error).split())}."
+    with contextlib.suppress(OSError):  # nobody reads stderr, or its disk is full
+        print(line, file=sys.stderr)
+    return code
 
 
 def _accepted(found: Flag) -> str:

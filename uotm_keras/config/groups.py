@@ -183,7 +183,9 @@ class DataConfig:
     )  # fmt: skip
     augment: str | None = flag(
         None, Text("names of augmentations, separated by commas"),
-        "keras-cv layers that augment the training images. Paper: none.",
+        "keras-cv layers that augment the training images. They are slow: every batch creates the "
+        "layers anew and runs them eagerly, one thread at a time, so compare the steps per second "
+        "with and without. --flip costs next to nothing. Paper: none.",
         none="none",
     )  # fmt: skip
     background: str = flag(

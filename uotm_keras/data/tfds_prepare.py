@@ -87,7 +87,7 @@ def open_builder(name: str, data_dir: str | os.PathLike | None) -> "DatasetBuild
             f"tfds:{name} needs the package tensorflow-datasets, which cannot be imported "
             f"({error})."
         ) from error
-    if data_dir is not None:
+    if data_dir is not None and "://" not in os.fspath(data_dir):  # gs://… is for TFDS to open
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
     name = _ALIASES.get(name, name)
     known = tfds.list_builders(with_community_datasets=False)

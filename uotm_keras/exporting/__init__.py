@@ -107,7 +107,7 @@ def export(
             is missing, or TensorFlow cannot load the network.
 
     Example:
-        >>> model = uotm_keras.UOTM.from_preset("digits")
+        >>> model = uk.UOTM.from_preset("digits")
         >>> folder = export(model, "digits_model")  # doctest: +SKIP
         >>> load_exported(folder).data_shape  # doctest: +SKIP
         (8, 8, 1)

@@ -1,9 +1,12 @@
 """What a UOTM requires of its arguments and networks; every failure is one sentence."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+import psutil
 
 from uotm_keras.backend import keras_hooks
 from uotm_keras.objectives.penalties import GradientPenalty
@@ -32,9 +35,31 @@ def check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
 
 def check_count(name: str, value: int) -> int:
     """Return a whole number of at least 1, or raise `InputError`."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    try:
+        whole = not isinstance(value, (bool, str)) and int(value) == value and value >= 1
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
         raise InputError(f"{name}={value!r} must be a whole number of at least 1.")
     return int(value)
+
+
+def check_samples(n: int, data_shape: tuple[int, ...]) -> int:
+    """Return a number of samples that fits in memory, or raise `InputError`."""
+    n = check_count("n", n)
+    size, memory = 4 * n * math.prod(data_shape), psutil.virtual_memory().total
+    if size > memory:
+        raise InputError(
+            f"n={n} samples need {size / 1e9:.3g} GB, but this machine has {memory / 1e9:.3g} GB: "
+            "draw fewer per call."
+        )
+    return n
+
+
+def check_rows(name: str, array: np.ndarray, shape: tuple[int, ...], rows: int) -> None:
+    """Raise `InputError` unless an array has the shape (rows, *shape)."""
+    if array.shape != (rows, *shape):
+        raise InputError(f"{name} of shape {array.shape} must have the shape {(rows, *shape)}.")
 
 
 def check_objective(cost: Any, gradient_penalty: Any) -> None:

@@ -53,10 +53,21 @@ class TransportMap:
         return np.asarray(outputs, "float32")[: len(source)]
 
 
+def seed_generator(seed: int) -> keras.random.SeedGenerator:
+    """Return a generator of a seed from 0 to 2⁶³ − 1, on backends with a narrower state too."""
+    try:
+        return keras.random.SeedGenerator(seed)
+    except (OverflowError, RuntimeError):  # the state is int32 on torch, and uint32 on JAX
+        word = np.random.SeedSequence(seed).generate_state(1)[0]
+        return keras.random.SeedGenerator(int(word >> 1))
+
+
 def potential_outputs(network: keras.Model, data: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the potential network's values, float32 (n,), computed in batches."""
     values = [
         distribution.predict(network, data[start : start + batch_size])
         for start in range(0, len(data), batch_size)
     ]
+    if not values:
+        return np.zeros((0,), "float32")
     return np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])

@@ -14,10 +14,16 @@ from uotm_keras import backend
 from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.partition import Partition
 from uotm_keras.data import Dataset
-from uotm_keras.models.checks import Shapes, check_count, check_networks
+from uotm_keras.models.checks import (
+    Shapes,
+    check_count,
+    check_networks,
+    check_rows,
+    check_samples,
+)  # fmt: skip
 from uotm_keras.models.inputs import Batch, check_range, in_order, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
-from uotm_keras.models.sampling import TransportMap, potential_outputs
+from uotm_keras.models.sampling import TransportMap, potential_outputs, seed_generator
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
@@ -78,11 +84,11 @@ class TransportModel(keras.Model):
         )
         self.ema_generator = frozen_copy(generator, "ema_generator")
 
-        self.noise_seed = keras.random.SeedGenerator(self.seed)
+        self.noise_seed = seed_generator(self.seed)
         self.step = self.add_weight(
             name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
-        self.evaluation_seed = keras.random.SeedGenerator(self.seed)
+        self.evaluation_seed = seed_generator(self.seed)
         self.trackers: dict[str, keras.metrics.Metric] = {
             name: ReplicatedMean(name=name)
             for name in (
@@ -214,7 +220,7 @@ class TransportModel(keras.Model):
 
         The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
         """
-        self.evaluation_seed.state.assign(keras.random.SeedGenerator(self.seed).state)
+        self.evaluation_seed.state.assign(seed_generator(self.seed).state)
         x, batch_size = in_order(x, batch_size), None if isinstance(x, Dataset) else batch_size
         return super().evaluate(x, y, batch_size, *args, **kwargs)
 
@@ -244,7 +250,7 @@ class TransportModel(keras.Model):
         Raises:
             InputError: If an argument is out of range, or the model transports a dataset.
         """
-        keys = [(check_seed(seed), i) for i in range(check_count("n", n))]
+        keys = [(check_seed(seed), i) for i in range(check_samples(n, self.data_shape))]
         return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
 
     def generate_batches(
@@ -253,7 +259,7 @@ class TransportModel(keras.Model):
         """Yield the samples of (seed, index) keys, a batch at a time; see `generate`."""
         if self.source == "data":
             raise InputError("this UOTM transports a dataset: call transport(source) instead.")
-        yield from self._map(use_ema).samples(keys, batch_size)
+        yield from self._map(use_ema).samples(keys, check_count("batch_size", batch_size))
 
     def transport(
         self,
@@ -274,7 +280,7 @@ class TransportModel(keras.Model):
             float32 array (B, *data_shape).
 
         Raises:
-            InputError: If `source` has another shape.
+            InputError: If `source` or `latent` has another shape, or `batch_size` is not positive.
         """
         source = np.asarray(source, "float32")
         if source.shape[1:] != self.source_shape:
@@ -284,7 +290,9 @@ class TransportModel(keras.Model):
         if latent is None:
             keys = [(check_seed(None), i) for i in range(len(source))]
             (latent,) = sample_noise(keys, (self.latent_dim or 0,))
-        return self._map(use_ema)(source, np.asarray(latent, "float32"), batch_size)
+        latent = np.asarray(latent, "float32")
+        check_rows("latent", latent, (self.latent_dim or 0,), len(source))
+        return self._map(use_ema)(source, latent, check_count("batch_size", batch_size))
 
     def source_weights(
         self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
@@ -312,7 +320,8 @@ class TransportModel(keras.Model):
         return TransportMap(network, self.source_shape, self.latent_dim, self.data_shape)
 
     def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
-        values = potential_outputs(self.potential, data, batch_size)
+        check_rows("data", data, self.data_shape, len(data))
+        values = potential_outputs(self.potential, data, check_count("batch_size", batch_size))
         return ops.convert_to_numpy(self.objective_at_step().admissible(values))
 
     # --- Loading and saving --------------------------------------------------------------
@@ -331,7 +340,7 @@ class TransportModel(keras.Model):
 
         Example:
 
-        >>> UOTM.from_preset("digits").generate(16).shape
+        >>> uk.UOTM.from_preset("digits").generate(16).shape
         (16, 8, 8, 1)
         """
         from uotm_keras.models.loading import from_preset

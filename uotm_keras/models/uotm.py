@@ -82,12 +82,15 @@ class UOTM(TransportModel):
 
     Example:
 
-    ```python
-    model = UOTM(NCSNpp((32, 32, 3)), SmallPotential((32, 32, 3)))
-    model.compile()
-    model.fit(images, batch_size=64, epochs=10)  # float32 NHWC in [-1, 1]
-    samples = model.generate(16, seed=0)
-    ```
+    >>> model = uk.UOTM(
+    ...     uk.networks.ResMLPGenerator((8, 8, 1), 8, output_activation="tanh"),
+    ...     uk.networks.ResMLPPotential((8, 8, 1)),
+    ... )
+    >>> model.compile()
+    >>> images = uk.data.get("digits")  # or a float32 array (n, 8, 8, 1) in [-1, 1]
+    >>> history = model.fit(images, batch_size=256, epochs=1, verbose=0)
+    >>> model.generate(16, seed=0).shape
+    (16, 8, 8, 1)
 
     Reference:
         [Choi et al., 2023](https://arxiv.org/abs/2305.14777)

@@ -33,8 +33,14 @@ def variance_scaling(scale: float = 1.0, mode: str = "fan_avg") -> keras.Initial
 class Convolution(layers.Conv2D):
     """`keras.layers.Conv2D` with the backend's fastest kernel for stride 1 and "same" padding.
 
-    Other strides, dilations, paddings and groups use Keras's own convolution.
+    Other strides, dilations, paddings and groups use Keras's own convolution. The data format is
+    "channels_last" unless it is given, whatever `keras.config.image_data_format()` says.
     """
+
+    def __init__(
+        self, filters: int, kernel_size: Any, *, data_format: str = "channels_last", **kwargs: Any
+    ) -> None:
+        super().__init__(filters, kernel_size, data_format=data_format, **kwargs)
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
@@ -90,7 +96,7 @@ def group_normalize(x: Tensor, scale: Tensor, shift: Tensor, epsilon: float = 1e
         grouped = ops.reshape(per_channel, (-1, groups, channels // groups))
         mean = ops.mean(grouped, axis=-1, keepdims=True)
         # Broadcast by adding zeros: TensorFlow's repeat is many operations and slow to trace.
-        return ops.reshape(mean + ops.zeros((channels // groups,)), (-1, channels))
+        return ops.reshape(mean + ops.zeros((channels // groups,), "float32"), (-1, channels))
 
     mean = over_groups(ops.mean(h, axis=(1, 2)))
     # Two passes: E[x²] − E[x]² loses all digits if the mean is large.

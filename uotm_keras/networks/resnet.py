@@ -6,12 +6,17 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
-from uotm_keras.networks.layers import Convolution, GroupNorm
+from uotm_keras.networks.layers import NEARLY_ZERO, Convolution, GroupNorm, variance_scaling
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.typing import Tensor
 
 
 def _resnet_conv(filters: int, name: str) -> Convolution:
     return Convolution(filters, 3, padding="same", name=name)
+
+
+def _doubled(h: Tensor, name: str) -> Tensor:
+    return layers.UpSampling2D(data_format="channels_last", name=name)(h)
 
 
 def _doublings(image_shape: tuple[int, int, int]) -> int:
@@ -53,9 +58,9 @@ class SmallGenerator(ConfiguredModel):
         )
         h = ops.reshape(h, (-1, 4, 4, base_channels))
         for i in range(_doublings(image_shape)):
-            bypass = layers.UpSampling2D(name=f"up_{i}_bypass")(h)
+            bypass = _doubled(h, f"up_{i}_bypass")
             h = ops.relu(GroupNorm(name=f"up_{i}_norm_0")(h))
-            h = layers.UpSampling2D(name=f"up_{i}_nearest")(h)
+            h = _doubled(h, f"up_{i}_nearest")
             h = _resnet_conv(base_channels, f"up_{i}_conv_0")(h)
             h = ops.relu(GroupNorm(name=f"up_{i}_norm_1")(h))
             h = _resnet_conv(base_channels, f"up_{i}_conv_1")(h)
@@ -100,12 +105,21 @@ class SmallResNetPotential(ConfiguredModel):
             if i:
                 h = ops.relu(h)
             h = ops.relu(_resnet_conv(base_channels, f"block_{i}_conv_0")(h))
-            h = _resnet_conv(base_channels, f"block_{i}_conv_1")(h)
+            h = Convolution(
+                base_channels, 3, padding="same", name=f"block_{i}_conv_1",
+                kernel_initializer=variance_scaling(NEARLY_ZERO),
+            )(h)  # fmt: skip
             h = h + bypass
             if down:
-                h = layers.AveragePooling2D(2, name=f"block_{i}_pool")(h)
+                h = layers.AveragePooling2D(2, data_format="channels_last", name=f"block_{i}_pool")(
+                    h
+                )
         h = ops.sum(ops.cast(ops.relu(h), "float32"), axis=(1, 2))
-        value = layers.Dense(1, dtype="float32", name="value")(h)
+        # As in the paper's potentials, v is nearly 0 at first: exp(v) of a sum over all pixels
+        # would overflow.
+        value = layers.Dense(
+            1, kernel_initializer=variance_scaling(NEARLY_ZERO), dtype="float32", name="value"
+        )(h)
         super().__init__(inputs=image, outputs=value, **kwargs)
         self.image_shape = (height, width, channels)
         self.base_channels = base_channels

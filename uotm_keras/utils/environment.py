@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.streams import open_descriptors
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
@@ -59,6 +60,7 @@ def quiet_commands() -> Iterator[None]:
         yield
         return
     _end_quietly_on_ctrl_c()
+    open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -21,7 +21,11 @@ def check_seed(seed: int | None, name: str = "seed") -> int:
     """
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
-    if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed <= MAX_SEED:
+    try:
+        whole = not isinstance(seed, (bool, str)) and int(seed) == seed
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or not 0 <= seed <= MAX_SEED:
         raise InputError(f"{name}={seed!r} must be a whole number from 0 to {MAX_SEED}.")
     return int(seed)
 
