@@ -60,7 +60,7 @@ def test_importing_the_package_imports_little_beside_keras():
              "matplotlib", "rich", "PIL", "tensorflow_datasets", "mlxtend"}  # fmt: skip
     assert "uotm_keras" in packages and not heavy & set(packages.split())
     assert "uotm_keras.models.uotm" in own
-    assert "uotm_keras.cli" not in own and "uotm_keras.training" not in own
+    assert "uotm_keras.cli" not in own and "uotm_keras.training.loop" not in own
 
 
 @pytest.mark.parametrize("name", ["quickstart", "custom_divergence", "custom_cost"])

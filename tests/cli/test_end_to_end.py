@@ -45,7 +45,9 @@ def contaminated(tmp_path_factory):
 def test_most_of_the_junk_has_the_lowest_weights(contaminated, capsys):
     capsys.readouterr()
     assert outliers.main([f"--run_dir={contaminated}"]) == 0
-    told = re.search(r"Of the 90 lowest, ([\d.]+)% .*AUROC ([\d.]+)\.", capsys.readouterr().out)
+    told = re.search(
+        r"Of the 90 lowest weights, ([\d.]+)% .*AUROC ([\d.]+)\.", capsys.readouterr().out
+    )
     precision, auroc = float(told[1]) / 100, float(told[2])
     with open(contaminated / "outliers.csv") as file:
         lowest = [int(row["index"]) for row in csv.DictReader(file)][:90]

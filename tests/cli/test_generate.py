@@ -104,7 +104,7 @@ def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     metadata = folder / "uotm_keras.json"
     whole = json.loads(metadata.read_text())
     for change, words in (
-        ({"gaussian_source": False}, "transports a data set"),
+        ({"gaussian_source": False}, "transports a dataset"),
         ({"source_shape": "abc"}, "is not an export"),
         ({"source_shape": [4, 4, 1]}, "does not accept the inputs that its uotm_keras.json"),
         ({"latent_dim": None}, "does not accept the inputs that its uotm_keras.json"),

@@ -28,7 +28,7 @@ def test_ranking_is_that_of_target_weights(tiny, tmp_path, capsys):
     assert rows[0]["example"] == source.path_of(int(rows[0]["index"]))
     expected = roc_auc_score(np.arange(330) >= 300, -weights)
     text = capsys.readouterr().out
-    assert "among the 30" in text and f"AUROC {expected:.3f}" in text
+    assert "the 30 known outliers" in text and f"AUROC {expected:.3f}" in text
     assert (out / "outliers.png").stat().st_size > 1000
     assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out / 'outliers.csv'}"]) == 2
     assert "outliers.csv is not a writable folder" in capsys.readouterr().err

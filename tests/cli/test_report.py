@@ -52,7 +52,7 @@ def test_words(shown):
     assert "UOTM on digits" in text and "mnist5k:0.05" in text
     assert [int(step) for step in re.findall('data-step="(.*?)"', text)] == [4, 8, 12]
     assert "All 1887 examples were weighed" in text and "the 90 known outliers" in text
-    assert "of 30 samples of the averaged generator" in text and "without the outliers" in text
+    assert "30 samples of the averaged generator" in text and "without the outliers" in text
     changed = text[text.index("differ from their defaults") : text.index("<details")]
     assert "--width=8<" in changed and "--beta_1" not in changed and "--seed" not in changed
     assert "--eval_metrics=auto<" in text and "--augment=none<" in text
