@@ -110,7 +110,7 @@ def test_other_scores_than_the_best_one_s_are_refused(scored, capsys):
 @pytest.mark.parametrize(
     "changes, part",
     [
-        ({"eval_every": 0}, "--keep_best=on needs scores"),
+        ({"eval_every": 0}, "--keep_best needs scores"),
         ({"eval_samples": 1}, "--eval_samples=1"),
         ({"eval_metrics": "digitss"}, "did you mean 'digits'?"),
         ({"dataset": "toy:moons:300"}, "--eval_every=6 needs images"),

@@ -91,13 +91,13 @@ def test_a_job_is_stopped_then_killed_and_resumes(tmp_path, whole):
         job.processes[1].send_signal(signal.SIGTERM)
         assert [job.wait(0), job.wait(1)] == [130, 130], job.text(0) + job.text(1)
         assert not job.errors(0) and not job.errors(1)
-        assert "shared by 2 replicas in 2 processes" in job.text(0)
+        assert "split among 2 replicas in 2 processes" in job.text(0)
         assert "UOTM" not in job.text(1)
     stopped = Checkpoints(job.run.folder / "checkpoints").newest(print)
     assert f"interrupted at step {stopped}" in job.text(0)
     with Job(tmp_path, {"max_steps": NEVER}) as job:
         job.wait_for_checkpoint(stopped + 10)
-        assert f"going on from step {stopped}" in job.text(0)
+        assert f"resuming from step {stopped}" in job.text(0)
         job.processes[1].kill()
         killed = time.monotonic()
         assert job.wait(0) == 4, job.text(0)
@@ -164,7 +164,7 @@ def test_checkpoints_move_between_numbers_of_devices(tmp_path, whole):
         arguments = run.arguments(max_steps=end, **{"sample_every": 0, **flags})
         done = train_alone(arguments)
         assert done.returncode == 0, done.stderr
-        assert f"shared by {flags['virtual_devices']} replicas" in done.stdout
+        assert f"split among {flags['virtual_devices']} replicas" in done.stdout
     one = whole(60)
     a, b = run.weights(60), one.weights(60)
     assert a.keys() == b.keys()
