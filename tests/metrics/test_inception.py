@@ -111,7 +111,7 @@ def test_misfits_are_listed_together(inception_state):
     state["fc.weight"] = state["fc.weight"][:1000]
     expected = (
         r"1 \(fc.bias\) missing; 1 \(extra.weight\) unused; "
-        r"1 \(fc.weight \(1000, 2048\) instead of \(1008, 2048\)\) mis-shaped"
+        r"1 \(fc.weight \(1000, 2048\) instead of \(1008, 2048\)\) of another shape"
     )
     with pytest.raises(InputError, match=expected):
         fid_inception_v3(state)

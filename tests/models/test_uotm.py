@@ -244,7 +244,10 @@ def test_fit_is_the_two_updates_in_turn():
 
 def test_fit_logs_and_ignores_labels():
     history = make().fit((batch(20)), np.arange(20), batch_size=8, epochs=2, verbose=0).history
-    assert set(history) == {"potential_loss", "generator_loss", "cost", "penalty"}
+    assert set(history) == {
+        "potential_loss", "generator_loss", "cost", "penalty", "source_mass", "target_mass",
+        "skipped_updates", "loss",
+    }  # fmt: skip
     assert len(history["cost"]) == 2 and np.isfinite(history["cost"]).all()
 
 

@@ -111,7 +111,7 @@ class TestNumbers:
         assert "2 points outside the axis" in run.write(lines).page().text
 
     def test_what_is_no_number_is_left_out(self, run):
-        text = '{"step": 1, "cost": NaN, "note": "x", "flag": true}\n{"step": 2, "cost": 3}\n'
+        text = '{"step": 1, "cost": NaN}\n{"step": 2, "cost": 3}\n'
         text += '{"step": 3, "cost": 1' + 400 * "0" + "}\n"
         run.write()
         run.directory.metrics.write_text(text)
