@@ -120,7 +120,7 @@ def test_bad_arguments():
         ({"step_size": float("nan")}, "step_size=nan"),
         ({"phase_steps": 0}, "phase_steps=0"),
         ({"cost": uk.costs.Quadratic(1.0)}, "cost is set by S-JKO"),
-        ({"source_divergence": "kl"}, "source_divergence is given by S-JKO"),
+        ({"source_divergence": "kl"}, "source_divergence is set by S-JKO"),
     ):
         with pytest.raises(uk.InputError, match=words):
             make(**arguments)
