@@ -36,20 +36,21 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def worker(arguments: argparse.Namespace) -> None:
-    """Trains, and has the first process print its times and losses."""
+    """Train, and let the first process print its times and losses."""
     sys.path.insert(0, str(ROOT))
     import random
 
     import keras
 
     import uotm_keras as uk
-    from uotm_keras.cli import distribute
+    from uotm_keras.config.groups import DeviceConfig
+    from uotm_keras.training import distribute
 
     virtual = 1 if keras.backend.backend() == "torch" else arguments.worker
-    flags = {"strategy": "auto", "virtual_devices": virtual}
-    cluster = distribute.find_cluster(flags)
+    devices = DeviceConfig(virtual_devices=virtual)
+    cluster = distribute.find_cluster(devices)
     group = distribute.open_process_group(cluster, 300)
-    distribution = distribute.open_distribution(flags, group)
+    distribution = distribute.open_distribution(devices, group)
     uk.backend.prepare_command()
     shape = (32, 32, 3)
     random.seed(0)

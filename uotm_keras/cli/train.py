@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(config: TrainConfig) -> int:
     # Imported here, so that mistakes in flags are reported before Keras starts.
     from uotm_keras.backend.process_group import ProcessLost
-    from uotm_keras.cli.distribute import find_cluster, open_process_group
     from uotm_keras.exporting import require_packages
+    from uotm_keras.training.distribute import find_cluster, open_process_group
 
     if config.run.export != "none":
         require_packages(config.run.export)  # before hours of training
@@ -83,11 +83,11 @@ def _train(config: TrainConfig) -> int:
 
 def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     from uotm_keras import backend
-    from uotm_keras.cli.distribute import open_distribution
     from uotm_keras.data import refuse_changed_data
     from uotm_keras.models.build import build_model
     from uotm_keras.training.checkpoints import Checkpoints
     from uotm_keras.training.data import open_data
+    from uotm_keras.training.distribute import open_distribution
     from uotm_keras.training.run_directory import RunDirectory
 
     writes = group.process == 0
