@@ -10,7 +10,6 @@ from typing import Any, cast
 import jax
 import keras
 import numpy as np
-from jax.experimental import multihost_utils
 
 from uotm_keras.backend.cluster import Cluster, Distribution, check_address
 from uotm_keras.backend.process_group import ProcessGroup, rendezvous
@@ -172,6 +171,8 @@ class _JaxProcessGroup(ProcessGroup):
         self.process, self.processes = cluster.process, cluster.processes
 
     def _all_gather_array(self, array: np.ndarray) -> np.ndarray:
+        from jax.experimental import multihost_utils  # slow, and few jobs have processes
+
         return np.asarray(multihost_utils.process_allgather(array))
 
     def is_loss(self, error: BaseException) -> bool:

@@ -59,8 +59,8 @@ def quiet_commands() -> Iterator[None]:
     if not _is_command():
         yield
         return
-    _end_quietly_on_ctrl_c()
     open_descriptors()
+    _end_quietly_on_ctrl_c()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
