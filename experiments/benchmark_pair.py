@@ -24,6 +24,7 @@ from experiments.figures import COLORS, GRAY, LINES, MARKERS, Figure, label, new
 from experiments.results import Results, Table, deviations, over_seeds
 from uotm_keras import InputError, backend, costs, networks, penalties, presets, schedules
 from uotm_keras.config import Enums, Integer, Text, flag
+from uotm_keras.utils.files import local_path
 
 PAIR = Path(__file__).parents[1] / "tests" / "golden" / "w2_mix3to10_4d.npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -111,7 +112,7 @@ def load(path: str) -> Pair:
     Raises:
         InputError: the file is not a pair, its dimensions differ, or it has too few points.
     """
-    file = Path(path).expanduser()
+    file = local_path(path)
     if not file.is_absolute() and not file.exists():
         file = PAIR.parents[2] / file
     try:

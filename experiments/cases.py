@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from uotm_keras import InputError
+from uotm_keras.utils.files import local_path
 
 NOT_OF_A_CASE = ("out", "seeds", "only_seeds", "fresh", "part", "variants")
 """Flags that do not change what a case computes; parts and variants are in its names."""
@@ -53,7 +54,7 @@ class Cases:
             )
         self.is_part = self.seeds != every
         self.reused = 0
-        self.folder = Path(out).expanduser() / ".cases" / name
+        self.folder = local_path(out) / ".cases" / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self._settings = {k: v for k, v in flags.items() if k not in NOT_OF_A_CASE}
         self._settings["backend"] = keras.backend.backend()

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from uotm_keras import backend
+from uotm_keras.utils.files import local_path
 
 
 @dataclass
@@ -132,7 +133,7 @@ def machine() -> str:
 
 def write(outcome: Results, out: str | os.PathLike, name: str) -> list[Path]:
     """Write `name`.csv, .md and .png into the folder `out`; return their paths."""
-    folder = Path(out).expanduser()
+    folder = local_path(out)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.csv", folder / f"{name}.md"]
     paths[0].write_text(_csv(outcome.runs), encoding="utf-8")

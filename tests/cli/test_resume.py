@@ -243,7 +243,11 @@ def test_a_folder_is_indexed_and_a_changed_one_refused(tiny, tmp_path):
         assert len(files) == 7
         (_, row) = (tiny.folder / "skipped.csv").read_text().splitlines()
         assert row == f'{pictures}/damaged.png,"not a readable PNG, JPEG or WebP file"'
+        page = (tiny.folder / "report.html").read_text()
+        assert "1 skipped file<" in page and f"<code>{pictures}/damaged.png</code>: not a" in page
     Image.new("L", (8, 8), 99).save(pictures / "new.png")
     assert tiny.train(**flags, batch_size=3, max_steps=3) == 2
     index.unlink()
+    (pictures / "damaged.png").unlink()
     assert tiny.train(**flags, batch_size=3, max_steps=3) == 0
+    assert not (tiny.folder / "skipped.csv").exists()

@@ -9,6 +9,7 @@ from uotm_keras.utils.errors import InputError, printable
 from uotm_keras.utils.files import (
     atomic_folder,
     atomic_path,
+    local_path,
     require_regular_file,
     require_writable,
     write_text,
@@ -24,6 +25,14 @@ def umask(request):
     old = os.umask(request.param)
     yield request.param
     os.umask(old)
+
+
+def test_home_folders(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(local_path("~/run")) == "/home/me/run"
+    assert str(local_path("a/~")) == "a/~"
+    with pytest.raises(InputError, match="path ~nosuchuser/run: ~nosuchuser is not the home"):
+        local_path("~nosuchuser/run")
 
 
 def test_new_files_honor_the_umask(tmp_path, umask):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uotm_keras.cli.evaluate_config import COMMAND, EvaluateConfig
 from uotm_keras.config import run_command
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 if TYPE_CHECKING:
     from uotm_keras.cli.evaluation_inputs import Subject
@@ -78,7 +79,7 @@ def _output(name: str | None) -> Path | None:
         return None
     from uotm_keras.utils.files import require_writable
 
-    path = Path(name).expanduser()
+    path = local_path(name)
     if path.is_dir():
         raise InputError(f"flag --output={name} cannot be written: it is a folder, give a file.")
     require_writable(path.parent, f"--output={name}")

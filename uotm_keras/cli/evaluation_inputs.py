@@ -16,6 +16,7 @@ from uotm_keras.metrics.samples import open_images
 from uotm_keras.training.runs import load_run
 from uotm_keras.training.scoring import sample_batches
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 from uotm_keras.utils.npz import array_names
 
 _DEFAULT_SAMPLES = 50_000
@@ -120,7 +121,7 @@ def _run(config: EvaluateConfig, run_dir: str) -> Subject:
 
 
 def _samples(config: EvaluateConfig, name: str) -> Subject:
-    path = Path(name).expanduser()
+    path = local_path(name)
     if not path.exists():
         raise InputError(f"flag --samples={name} does not exist: give a folder or an .npz file.")
     if path.is_file() and path.suffix != ".npz":
@@ -214,7 +215,7 @@ def _open(name: str, chosen: DataConfig) -> tuple[Reference, tuple[int, ...] | N
         if not dataset.is_images:
             raise InputError(f"the reference {name} holds points: only images can be scored.")
         return Reference(dataset, None, len(dataset), digits_of(name)), dataset.shape
-    path = Path(name).expanduser()
+    path = local_path(name)
     if statistics_only(name) or (path.suffix == ".npz" and "mu" in _arrays(path)):
         return Reference(str(path)), None
     if not path.exists() or (path.is_file() and path.suffix != ".npz"):
@@ -234,7 +235,7 @@ def digits_of(*names: str | None) -> str | None:
 
 def statistics_only(name: str) -> bool:
     """Return whether a reference is a file of a mean and a covariance, without features."""
-    path = Path(name).expanduser()
+    path = local_path(name)
     if not path.is_file():
         return False
     return path.suffix == ".npy" or (

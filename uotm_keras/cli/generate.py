@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from uotm_keras.cli.generator_source import Generator, open_generator
 from uotm_keras.cli.sample_files import Batch, check_target, write_results
 from uotm_keras.config import run_command
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 from uotm_keras.utils.seeds import sample_noise
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _open_source(generator: Generator, draw: DrawConfig) -> "Dataset":
     from uotm_keras import data
 
     name, shape = str(draw.source), generator.source_shape
-    folder = Path(name).expanduser()
+    folder = local_path(name)
     height, channels = (shape[0], shape[-1]) if len(shape) == 3 else (None, None)
     try:
         source = data.get(

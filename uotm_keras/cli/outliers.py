@@ -13,6 +13,7 @@ from uotm_keras.cli.shared_flags import checkpoint_flag, run_dir_flag
 from uotm_keras.config import Command, Integer, flag, run_command
 from uotm_keras.config.groups import FOLDER
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 if TYPE_CHECKING:
     from uotm_keras.data import Dataset
@@ -71,9 +72,9 @@ def _rank(config: OutliersConfig) -> int:
             f"flag --run_dir={config.run_dir}: with --target_divergence=balanced every example "
             "has the weight 1."
         )
-    out = Path(config.out or config.run_dir).expanduser()
+    out = local_path(config.out or config.run_dir)
     require_writable(out, f"--out={config.out or config.run_dir}")
-    index = Path(config.run_dir).expanduser() / "index.json"
+    index = local_path(config.run_dir) / "index.json"
     data = open_data(run.config, index).target
     with Bars() as bars:
         advance = bars.bar("examples", len(data))

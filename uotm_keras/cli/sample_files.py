@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 _WRITERS = 4
 
@@ -26,7 +27,7 @@ def check_target(out: str) -> Path:
     Raises:
         InputError: the path is a folder instead of a file, or a file instead of a folder.
     """
-    path = Path(out).expanduser()
+    path = local_path(out)
     if path.suffix in (".png", ".npz") and path.is_dir():
         raise InputError(f"flag --out={out} is a folder: give a file, or another name.")
     if path.suffix not in (".png", ".npz") and path.exists() and not path.is_dir():

@@ -1,7 +1,5 @@
 """From the configuration to what scores are made with: reference, features and metrics."""
 
-from pathlib import Path
-
 from uotm_keras.config.schema import TrainConfig
 from uotm_keras.metrics import Scorer, as_extractor, fid_inception_v3
 from uotm_keras.metrics.extractors import Extractor
@@ -9,6 +7,7 @@ from uotm_keras.training.data import TrainingData
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 EMBEDDED = ("digits", "mnist5k")
 """The datasets that come with the installation and have a digit classifier."""
@@ -22,7 +21,7 @@ def inception(weights: str, preprocessing: str = "pytorch_fid") -> Extractor:
     """
     if weights in ("fid", "imagenet"):
         return as_extractor(weights, preprocessing)
-    path = Path(weights).expanduser()
+    path = local_path(weights)
     if not path.is_file():
         raise InputError(
             f"flag --inception_weights={weights} is not a file: accepted are fid, imagenet and "

@@ -177,6 +177,8 @@ def _fit(
                 save_index(directory.index, opened.by_flag())
                 if skipped := skipped_csv(opened.by_flag()):
                     write_text(directory.skipped, skipped)
+                else:
+                    directory.skipped.unlink(missing_ok=True)
                 save_samples = sample_saver(config, opened, directory)
                 save_page = page_writer(config, opened, directory)
         if start:

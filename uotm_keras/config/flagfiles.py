@@ -6,6 +6,7 @@ from pathlib import Path
 from uotm_keras.config import catalog
 from uotm_keras.config.parsers import near_matches
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 NAMES = ("flagfile", "config")
 
@@ -56,7 +57,7 @@ def _split(arguments: Iterable[str]) -> list[tuple[str, Path | None]]:
         if not value:
             wanted = "the path of a file of flags" if kind == "flagfile" else "a name"
             raise InputError(f"flag --{kind} needs {wanted}: --{kind}=….")
-        path = Path(value).expanduser() if kind == "flagfile" else catalog.find(value)
+        path = local_path(value) if kind == "flagfile" else catalog.find(value)
         pairs.append((argument, path))
     return pairs
 

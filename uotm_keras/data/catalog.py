@@ -13,6 +13,7 @@ from uotm_keras.data.pixels import check_channels, check_size, parse_background
 from uotm_keras.data.tfds_sets import TFDSDataset
 from uotm_keras.data.toys import TOYS, toy
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.files import local_path
 
 __all__ = ["NAMES", "get"]
 
@@ -142,8 +143,8 @@ def _open(
 
 
 def _under(data_dir: str | os.PathLike | None, text: str) -> Path:
-    path = Path(os.path.expanduser(text))
-    return path if data_dir is None else Path(os.path.expanduser(data_dir)) / path
+    path = local_path(text)
+    return path if data_dir is None else local_path(data_dir) / path
 
 
 def _count(name: str, text: str) -> int | None:

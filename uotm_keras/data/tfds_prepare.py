@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from uotm_keras.utils.errors import InputError, unknown_name
+from uotm_keras.utils.files import local_path
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -88,7 +89,7 @@ def open_builder(name: str, data_dir: str | os.PathLike | None) -> "DatasetBuild
             f"({error})."
         ) from error
     if data_dir is not None and "://" not in os.fspath(data_dir):  # gs://… is for TFDS to open
-        data_dir = os.path.abspath(os.path.expanduser(data_dir))
+        data_dir = os.path.abspath(local_path(data_dir))
     name = _ALIASES.get(name, name)
     known = tfds.list_builders(with_community_datasets=False)
     plain = name.split("/")[0].split(":")[0]

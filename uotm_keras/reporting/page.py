@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _TABLE_ROWS = 100
 _PRINTED_GRIDS = 5
+_SKIPPED_FILES = 200
 
 
 def write_page(
@@ -87,9 +88,10 @@ def write_page(
         lowest=None if isinstance(lowest_weights, str) else _lowest(lowest_weights),
         why_no_lowest=lowest_weights if missing else "",
         facts=_facts(config, step, facts or {}), flags=flags, config=config,
+        most_skipped=_SKIPPED_FILES,
         texts={name: flag_value(value, unset.get(name, "none")) for name, value in flags.items()},
         changed=[name for name in flags if name in defaults and defaults[name] != flags[name]],
-        columns=list(curves), lines=len(lines),
+        columns=list(curves), lines=len(lines), skipped=run_files.skipped_files(directory),
         rows=_rows(lines),
         drawn=max((len(curve.steps) for curve in curves.values()), default=0),
         data=_data(step, len(lines), curves), **samples,

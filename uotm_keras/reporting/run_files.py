@@ -1,5 +1,6 @@
 """Read what a run page shows from the run's directory."""
 
+import csv
 import json
 import re
 from collections.abc import Sequence
@@ -51,6 +52,15 @@ def curves(lines: Sequence[dict], limit: int = POINTS) -> dict[str, Curve]:
             kept = thinned(values, limit)
             found[name] = Curve(steps[kept], values[kept])
     return found
+
+
+def skipped_files(directory: RunDirectory) -> list[tuple[str, str]]:
+    """Return the data files that could not be used, as (path, reason)."""
+    try:
+        with open(directory.skipped, encoding="utf-8", newline="") as file:
+            return [(row["path"], row["reason"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
+        return []
 
 
 def is_number(value: Any) -> bool:

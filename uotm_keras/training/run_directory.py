@@ -15,7 +15,7 @@ from typing import Any
 from uotm_keras.config.fields import flags_of, from_flags, to_flags, value_of
 from uotm_keras.config.schema import TrainConfig
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.files import remove_leftovers, write_text
+from uotm_keras.utils.files import local_path, remove_leftovers, write_text
 from uotm_keras.version import __version__
 
 _FILES = ("config.json", "index.json", "skipped.csv", "report.html", "exported")
@@ -37,7 +37,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.samples = self.path / "samples"

@@ -13,6 +13,7 @@ from uotm_keras.training.data import open_data
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import BEST
 from uotm_keras.utils.errors import InputError
+from uotm_keras.utils.files import local_path
 
 _WEIGHTS = re.compile(r"(step|best)_(\d+)\.weights\.h5")
 
@@ -89,7 +90,7 @@ def _find(folder: Path, run_dir: str | Path, name: str, report: Callable[[str], 
             f"flag --checkpoint={name}: {run_dir} has no checkpoint of that step, but of "
             f"{', '.join(map(str, there)) or 'none'}."
         )
-    path = Path(name).expanduser()
+    path = local_path(name)
     if not path.is_file():
         raise InputError(
             f"flag --checkpoint={name} is not a file: accepted are newest, best, a step, and the "

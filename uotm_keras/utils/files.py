@@ -15,6 +15,19 @@ _LONGEST_NAME = 255  # bytes, on most file systems
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}(\.[a-z0-9.]+)?")  # what `_temporary_name` returns
 
 
+def local_path(path: str | os.PathLike) -> Path:
+    """Return a path that a user gave, with a leading `~` or `~user` replaced by the home folder.
+
+    Raises:
+        InputError: there is no such user, or no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        home = Path(path).parts[0]
+        raise InputError(f"path {path}: {home} is not the home folder of a user here.") from None
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, suffix: str | None = None) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path` and move it onto `path` on success.
@@ -163,7 +176,7 @@ def require_writable(folder: str | os.PathLike, given: str) -> None:
     Raises:
         InputError: the nearest existing part of the path is a file or not writable.
     """
-    path = Path(folder).expanduser()
+    path = local_path(folder)
     nearest = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise InputError(f"flag {given} cannot be written: {nearest} is not a writable folder.")
