@@ -10,12 +10,28 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden"
 
 
+ON_ONE_BACKEND = (
+    "browser", "cli", "config", "data", "experiments", "metrics", "reporting", "utils",
+)  # fmt: skip
+"""Folders whose tests say little of a backend; `every_backend` marks those that do."""
+ONE_BACKEND = "torch"  # it compiles nothing
+
+
 def pytest_collection_modifyitems(config, items) -> None:
-    if keras.backend.backend() == "jax" or "one_backend" in config.option.markexpr:
+    """Skip what runs on another backend, unless it is asked for by -m."""
+    if any(name in config.option.markexpr for name in ("one_backend", "every_backend")):
         return
     for item in items:
-        if item.get_closest_marker("one_backend"):
-            item.add_marker(pytest.mark.skip(reason="one backend will do, and that is JAX"))
+        chosen = item.get_closest_marker("one_backend")
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if chosen is not None:
+            (backend,) = chosen.args or (ONE_BACKEND,)
+        elif folder in ON_ONE_BACKEND and not item.get_closest_marker("every_backend"):
+            backend = ONE_BACKEND
+        else:
+            continue
+        if keras.backend.backend() != backend:
+            item.add_marker(pytest.mark.skip(reason=f"runs on {backend} only"))
 
 
 class Golden:

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.one_backend
-
 FLAGS = {
     "dataset": "digits", "contaminate": "mnist5k:0.05", "batch_size": 32, "grid_size": 3,
     "generator": "resmlp", "width": 8, "blocks": 1, "latent_dim": 3,

@@ -29,6 +29,7 @@ def run(*arguments) -> int:
     return generate.main(list(arguments))
 
 
+@pytest.mark.every_backend
 def test_one_seed_one_image_whatever_the_batch(image_run, tmp_path, capsys):
     model = load_run(image_run).model
     assert (
@@ -85,6 +86,7 @@ def test_great_circle_is_scipys_slerp():
     np.testing.assert_allclose(np.linalg.norm(longer, axis=1), [1, 2, 3], atol=1e-6)
 
 
+@pytest.mark.every_backend
 def test_export_gives_the_runs_images(image_run, tmp_path, capsys):
     folder = tmp_path / "exported"
     with open(image_run / "metrics.jsonl", "a") as log:

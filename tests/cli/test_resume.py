@@ -78,6 +78,7 @@ def test_crashes_between_any_two_writes(tiny, finished, monkeypatch, capsys):
     assert_same(tiny, finished, 60)
 
 
+@pytest.mark.every_backend
 def test_kill_9(tiny, tmp_path):
     intervals = {"checkpoint_every": 50, "sample_every": 0}
     arguments = tiny.arguments(max_steps=3000, **intervals)
@@ -177,7 +178,7 @@ def test_ctrl_c_during_imports(tmp_path, program, module):
     assert process.stderr == "interrupted: nothing was written.\n"
 
 
-@pytest.mark.one_backend
+@pytest.mark.one_backend("jax")
 def test_a_run_of_version_0_1_0_resumes(tmp_path, capsys):
     """To the numbers that version 0.1.0 itself reaches; its log had no masses."""
     with tarfile.open(ROOT / "tests/golden/run_0_1_0.tar.xz") as archive:

@@ -77,6 +77,7 @@ def test_training_is_the_same_without_scores(scored, tiny):
     assert logged == tiny.lines()
 
 
+@pytest.mark.every_backend
 def test_killed_and_resumed_has_the_same_scores(scored, tiny, monkeypatch):
     crashes = [
         (Checkpoints, "_record_path", 1),  # the weights of the first best are written

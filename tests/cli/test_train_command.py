@@ -47,6 +47,7 @@ class TestRunDirectory:
         assert sum(name.startswith("checkpoints/") for name in names) == 4
         assert any("events.out.tfevents" in name for name in names)
 
+    @pytest.mark.every_backend
     def test_config(self, finished):
         config = json.loads((finished.folder / "config.json").read_text())
         assert config["backend"] == keras.backend.backend()
@@ -153,6 +154,7 @@ class TestGoingOn:
         names = run.files().keys()
         assert names >= set(mine) and not names & set(left) and not folder.parent.exists()
 
+    @pytest.mark.every_backend
     def test_a_larger_max_steps_goes_on_as_if_never_stopped(self, finished, tiny, tmp_path):
         longer = copy(finished, tmp_path / "longer")
         assert longer.train(max_steps=90) == 0
@@ -261,6 +263,7 @@ class TestOutput:
         page = (finished.folder / "report.html").read_text()
         assert "Masses of the marginals" in page and "Skipped updates" not in page
 
+    @pytest.mark.every_backend
     def test_replicas(self, tmp_path):
         """Of two devices, each loss and count is read as one number; in a process of its own."""
         tiny = TinyRun(tmp_path / "run")
@@ -295,6 +298,7 @@ class TestTrouble:
         assert "loss was inf in the first step already" in message and "try lower" not in message
         assert f"which are in [{points.min():.3g}, {points.max():.3g}]" in message
 
+    @pytest.mark.every_backend
     def test_divergence_stops_the_run(self, tiny, capsys):
         assert tiny.train(generator_lr=1e38, potential_lr=1e38, lr_schedule="constant") == 3
         message = capsys.readouterr().err

@@ -22,8 +22,6 @@ from uotm_keras.config import (
 )
 from uotm_keras.utils.errors import InputError
 
-pytestmark = pytest.mark.one_backend
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:

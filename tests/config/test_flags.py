@@ -11,7 +11,6 @@ from uotm_keras.config import TrainConfig, catalog, flags_of, from_flags, to_fla
 from uotm_keras.config.flagfiles import expand, without
 from uotm_keras.utils.errors import InputError
 
-pytestmark = pytest.mark.one_backend
 ROOT = Path(__file__).parents[2]
 
 

@@ -181,6 +181,7 @@ def fit_and_record(stream, **options):
     return totals.means
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("workers", [0, 2])
 def test_fit_sees_the_batches_in_order(workers):
     """Over several epochs, from `start` on, none skipped and none twice."""

@@ -14,8 +14,6 @@ from experiments.command import Options, new_command, run
 from experiments.results import Results, Table, over_seeds
 from uotm_keras.config import to_flags
 
-pytestmark = pytest.mark.one_backend
-
 
 @pytest.fixture
 def kept(tmp_path):

@@ -89,7 +89,7 @@ def test_exact_potential_has_the_exact_value_up_to_sampling_error(kind):
     assert 1e-4 < abs(few / exact.value - 1) < 0.2
 
 
-@pytest.mark.one_backend
+@pytest.mark.one_backend("jax")
 def test_recommended_setting_finds_a_map():
     a, A, b, B = gaussians.pair(2, 0)
     optimum = oracles.gaussian_ot(a, A, b, B)

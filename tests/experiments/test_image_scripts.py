@@ -8,7 +8,7 @@ import pytest
 import uotm_keras as uk
 from experiments import contamination, digit_images, exact, images, translation
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.one_backend("jax")
 
 TINY = ["--iterations=2", "--seeds=1", "--width=4", "--batch_size=8"]
 

@@ -1,12 +1,9 @@
 """The weights of a run, packed for a preset."""
 
 import numpy as np
-import pytest
 from tiny_run import TinyRun
 
 from experiments import pack_weights
-
-pytestmark = pytest.mark.one_backend
 
 
 def test_the_averaged_generator_is_packed(tmp_path):

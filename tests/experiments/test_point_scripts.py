@@ -8,7 +8,7 @@ import pytest
 
 from experiments import benchmark_pair, bound, discrete, gaussians, mixture, outliers, planar
 
-pytestmark = pytest.mark.one_backend
+pytestmark = pytest.mark.one_backend("jax")
 
 TINY = ["--iterations=2", "--width=4", "--batch_size=8", "--seeds=1"]
 SCRIPTS = {

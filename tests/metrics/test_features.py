@@ -9,6 +9,8 @@ from uotm_keras import metrics
 from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.utils.errors import InputError
 
+pytestmark = pytest.mark.every_backend
+
 RNG = np.random.default_rng(0)
 REAL = RNG.normal(size=(60, 4))
 FAKE = RNG.normal(size=(45, 4)) + 0.5

@@ -12,6 +12,8 @@ from uotm_keras.metrics.network import NOT_COMPARABLE
 from uotm_keras.metrics.resizing import FIDPreprocessing
 from uotm_keras.utils.errors import InputError
 
+pytestmark = pytest.mark.every_backend
+
 PROGRAMS = {"pytorch_fid": "pytorch_fid", "tf1": "torch_fidelity"}
 
 

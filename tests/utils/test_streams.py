@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.one_backend
-
 ROOT = Path(__file__).parents[2]
 TRAIN = f"{sys.executable} train.py"
 PACKAGE = f"{sys.executable} -m uotm_keras"
