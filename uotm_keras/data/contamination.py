@@ -17,6 +17,8 @@ __all__ = ["ContaminatedDataset", "parse_contamination"]
 class ContaminatedDataset(Dataset):
     """The clean examples, followed by the first round(fraction · N) of another dataset.
 
+    The labels are those of the clean examples, and −1 for those of the other dataset.
+
     Args:
         clean: N examples.
         other: dataset of the outliers; its examples have the same shape.
@@ -56,9 +58,17 @@ class ContaminatedDataset(Dataset):
         self._count = len(clean) + count
         self.skipped = {**clean.skipped, **other.skipped}
         self.outliers = np.union1d(clean.outliers, np.arange(len(clean), self._count))
+        self.class_names = clean.class_names
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = self.clean.labels
+        if labels is None:
+            return None
+        return np.concatenate([labels, np.full(self._count - len(labels), -1)])
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices)
