@@ -126,6 +126,8 @@ def test_damaged_bytes_are_noticed_or_read(tmp_path):
 def test_what_is_absent_or_does_not_match(folder):
     with pytest.raises(InputError, match="no images of the split 'train'.*train-images-idx3"):
         get("idx:.", data_dir=folder.parent)
+    with pytest.raises(InputError, match=f"no usable image.* Write idx:{folder} for"):
+        get(f"folder:{folder}")
     with pytest.raises(InputError, match="there is no file"):
         get(f"idx:{folder / 'absent'}")
     with pytest.raises(InputError, match="is not a folder; give its file of that split"):

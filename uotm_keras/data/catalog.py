@@ -134,6 +134,8 @@ def _open(
     ):
         if not colon and os.path.isdir(name):
             raise InputError(f"dataset {name!r} is a folder; write folder:{name}.")
+        if not colon and name.lower().endswith(".zip"):
+            raise InputError(f"dataset {name!r} is an archive; write zip:{name}.")
         raise unknown_name("dataset", name, [*NAMES, "tfds:cifar10", "tfds:celeb_a_hq/256"])
     if kind == "idx":
         return _idx(rest, image_size, channels, data_dir, split)

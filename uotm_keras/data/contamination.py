@@ -4,6 +4,7 @@ Section 5 of arXiv 2305.14777: CIFAR-10 with the first 500 MNIST digits, 1 % of 
 clean images.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -63,7 +64,7 @@ class ContaminatedDataset(Dataset):
     def __len__(self) -> int:
         return self._count
 
-    @property
+    @functools.cached_property
     def labels(self) -> np.ndarray | None:
         labels = self.clean.labels
         if labels is None:

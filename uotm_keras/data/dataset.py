@@ -38,6 +38,7 @@ class Dataset(abc.ABC):
 
     @property
     def labels(self) -> np.ndarray | None:
+        """The class of each example; those of a batch are `labels[indices]`."""
         return self._labels
 
     @property

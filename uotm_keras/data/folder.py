@@ -124,6 +124,8 @@ class FolderDataset(DecodingDataset):
                 f"it contains {len(listing.others)} other {'file' if one else 'files'}, such as "
                 f"{listing.others[0]}."
             )
+            if any(other.removesuffix(".gz").endswith("-ubyte") for other in listing.others):
+                found = f"{found} Write idx:{self.folder} for files in MNIST's format."
         else:
             found = "it is empty."
         return InputError(

@@ -37,7 +37,7 @@ class ZipFiles:
 
     def __init__(self, path: Path, name: str):
         require_regular_file(path, name)
-        self._path = path
+        self._file = path
         try:
             # One open file for all threads: zipfile locks each read.
             self._archive = zipfile.ZipFile(path)
@@ -90,4 +90,4 @@ class ZipFiles:
             return content
 
     def full_path(self, relative: str) -> str:
-        return f"{self._path}/{relative}"
+        return f"{self._file}/{relative}"
