@@ -112,6 +112,8 @@ def test_unknown_names(name, words):
 def test_a_bare_folder_is_recognised(tmp_path):
     with pytest.raises(InputError, match="folder:"):
         get(str(tmp_path))
+    with pytest.raises(InputError, match="is an archive; write zip:mine.zip"):
+        get("mine.zip")
 
 
 @pytest.mark.parametrize(

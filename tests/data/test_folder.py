@@ -136,9 +136,9 @@ def test_index_spares_decoding_again(picture_folder, tmp_path, monkeypatch):
     read = []
     real = folder.inspect_file
 
-    def counted(path, found):
-        read.append(os.path.basename(path))
-        return real(path, found)
+    def counted(files, relative, found):
+        read.append(os.path.basename(relative))
+        return real(files, relative, found)
 
     monkeypatch.setattr(folder, "inspect_file", counted)
     again = FolderDataset(picture_folder, 16, index_path=index_path)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from uotm_keras.data import FolderDataset, get, parse_background, to_uint8
-from uotm_keras.data.image_files import list_images
+from uotm_keras.data.image_files import FolderFiles, Found, inspect_file
 from uotm_keras.metrics import ImageFolder, evaluate_images
 from uotm_keras.utils.errors import InputError
 
@@ -245,7 +245,7 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
     dataset = FolderDataset(tmp_path)
     assert len(dataset) == 1 and "Permission denied" in dataset.skipped_summary()
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
-        list_images(tmp_path / "closed", "folder:closed")
+        FolderFiles(tmp_path / "closed", "folder:closed").list()
 
 
 @pytest.mark.parametrize("name", ["npz:pipe.npz", "folder:pipe.npz"])
@@ -284,8 +284,7 @@ def test_bit_flips_are_skipped_or_decoded(tmp_path, ending, capfd):
     Image.fromarray(COLOR).save(buffer, ending)
     whole = np.frombuffer(buffer.getvalue(), np.uint8)
     rng = np.random.default_rng(3)
-    from uotm_keras.data.image_files import inspect_file
-
+    files, found = FolderFiles(tmp_path, "folder:x"), Found(0, 0)
     path = tmp_path / "a.png"
     failed = 0
     with warnings.catch_warnings():
@@ -294,6 +293,6 @@ def test_bit_flips_are_skipped_or_decoded(tmp_path, ending, capfd):
             damaged = whole.copy()
             damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
             path.write_bytes(damaged.tobytes())
-            failed += bool(inspect_file(str(path), path.stat()).error)
+            failed += bool(inspect_file(files, "a.png", found).error)
     assert failed > 50
     assert capfd.readouterr() == ("", "")

@@ -25,8 +25,8 @@ def add(archive, name, content):
     archive.addfile(info, io.BytesIO(content))
 
 
-def make_cifar_archive(path) -> np.ndarray:
-    """A cifar-10-binary.tar.gz of 4 images a file; returns all (24, 32, 32, 3), train first."""
+def make_cifar_archive(path) -> tuple[np.ndarray, np.ndarray]:
+    """A cifar-10-binary.tar.gz of 4 images per file; returns all 24 and labels, train first."""
     rows = np.random.default_rng(0).integers(0, 256, (6, 4, 3073), dtype=np.uint8)
     rows[..., 0] %= 10
     path.parent.mkdir(parents=True)
@@ -34,7 +34,8 @@ def make_cifar_archive(path) -> np.ndarray:
         add(archive, "cifar-10-batches-bin/batches.meta.txt", "\n".join("abcdefghij").encode())
         for name, content in zip(CIFAR_FILES, rows, strict=True):
             add(archive, f"cifar-10-batches-bin/{name}", content.tobytes())
-    return rows[..., 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    images = rows[..., 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return images, rows[..., 0].ravel()
 
 
 def make_celeba_archive(path, count=6) -> np.ndarray:
@@ -69,6 +70,7 @@ def test_prepares_and_reads(celeba):
     again = get("tfds:celeb_a_hq/16", data_dir=root)
     np.testing.assert_array_equal(again.take(np.array([4, 1])), source.take(np.array([4, 1])))
     assert again.fingerprint() == source.fingerprint()
+    assert source.labels is None and source.num_classes == 0
     assert source.path_of(3) == "tfds:celeb_a_hq/16/train[3]"
 
 
@@ -128,7 +130,7 @@ def test_a_users_own_archive_is_taken(tmp_path, monkeypatch):
     from tensorflow_datasets.core.download import checksums
 
     path = tmp_path / "downloads" / "manual" / "cifar-10-binary.tar.gz"
-    images = make_cifar_archive(path)
+    images, labels = make_cifar_archive(path)
     # The small archive in the place of the real one: TFDS compares checksums.
     builder = tfds.builder_cls("cifar10")
     (url,) = builder.url_infos
@@ -141,6 +143,10 @@ def test_a_users_own_archive_is_taken(tmp_path, monkeypatch):
     source = get("tfds:cifar10", data_dir=tmp_path)
     assert (len(source), source.shape, source.flip_by_default) == (20, (32, 32, 3), True)
     assert as_set(to_uint8(source.take(np.arange(20)))) == as_set(images[:20])
+    expected = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    found = to_uint8(source.take(np.arange(20)))
+    assert [expected[image.tobytes()] for image in found] == source.labels.tolist()
+    assert source.labels.dtype == np.int64 and source.class_names == tuple("abcdefghij")
     test = get("tfds:cifar10", data_dir=tmp_path, split="test")
     assert as_set(to_uint8(test.take(np.arange(4)))) == as_set(images[20:])
 

@@ -20,7 +20,7 @@ from uotm_keras.utils.files import local_path
 from uotm_keras.utils.npz import array_names
 
 _DEFAULT_SAMPLES = 50_000
-_KINDS = ("tfds", "folder", "npz", "toy")
+_KINDS = ("tfds", "folder", "zip", "idx", "npz", "toy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,8 +221,8 @@ def _open(name: str, chosen: DataConfig) -> tuple[Reference, tuple[int, ...] | N
     if not path.exists() or (path.is_file() and path.suffix != ".npz"):
         raise InputError(
             f"flag --reference={name} does not exist{near_matches(name, data.NAMES)}: accepted "
-            "are a dataset (digits, mnist5k, tfds:NAME, folder:PATH, npz:PATH), a folder of "
-            "images, an .npz and an .npy file."
+            "are a dataset (digits, mnist5k, tfds:NAME, folder:PATH, idx:PATH, npz:PATH), a "
+            "folder of images, an .npz and an .npy file."
         )
     images = open_images(path)
     return Reference(images, None, len(images)), next(iter(images.batches(1))).shape[1:]

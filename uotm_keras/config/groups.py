@@ -11,7 +11,7 @@ from uotm_keras.config.parsers import Boolean, Enum, Enums, Float, Integer, Inte
 DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "balanced")
 METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
 INCEPTION_WEIGHTS = Text("fid, imagenet or the path of a .pth or .npz file")
-DATASET = Text("digits, mnist5k, tfds:NAME, folder:PATH, npz:PATH, toy:NAME or noise")
+DATASET = Text("digits, mnist5k, tfds:NAME, folder:PATH, idx:PATH, npz:PATH, toy:NAME or noise")
 FOLDER = Text("the path of a folder")
 
 

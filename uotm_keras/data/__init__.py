@@ -3,9 +3,11 @@
 catalog.py         get(name): opens the dataset of a name
 dataset.py         what a dataset is; images and points held in memory
 embedded.py        digits, mnist5k            array_file.py  arrays of an .npz file
-tfds_sets.py       TensorFlow Datasets        folder.py      PNG, JPEG and WebP files
+tfds_sets.py       TensorFlow Datasets        idx_files.py   MNIST's file format
 tfds_prepare.py    preparing them             toys.py        1-D and 2-D distributions
+folder.py          PNG, JPEG and WebP files of a folder or an archive
 image_files.py     the one reader of image files, for training and scoring
+zip_files.py       those of a zip archive
 index.py           what a run remembers of its datasets
 decoding.py        threads and a cache for datasets that decode
 contamination.py   outliers after the clean examples

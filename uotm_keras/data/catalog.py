@@ -8,6 +8,7 @@ from uotm_keras.data.contamination import ContaminatedDataset, parse_contaminati
 from uotm_keras.data.dataset import Dataset
 from uotm_keras.data.embedded import digits_dataset, mnist5k_dataset
 from uotm_keras.data.folder import FolderDataset
+from uotm_keras.data.idx_files import SPLITS, idx_dataset
 from uotm_keras.data.noise_images import noise_dataset
 from uotm_keras.data.pixels import check_channels, check_size, parse_background
 from uotm_keras.data.tfds_sets import TFDSDataset
@@ -21,6 +22,8 @@ _EMBEDDED = {"digits": digits_dataset, "mnist5k": mnist5k_dataset}
 NAMES = (
     *_EMBEDDED,
     "folder:PATH",
+    "zip:PATH",
+    "idx:PATH",
     "npz:PATH",
     "tfds:NAME",
     *(f"toy:{name}" for name in TOYS),
@@ -50,10 +53,16 @@ def get(
     | digits:5, mnist5k:5, … | the digits of one class |
     | mnist5k:thin, mnist5k:bold | half of them with thinner, the other half with bolder strokes |
     | digits:inverted, mnist5k:inverted | black on white |
-    | folder:PATH | PNG, JPEG and WebP files, searched recursively |
+    | folder:PATH | PNG, JPEG and WebP files, searched recursively, or a .zip archive of them |
+    | zip:PATH | the same |
+    | idx:PATH, idx:PATH:test | MNIST's format: a folder with the usual files, or an images file |
     | npz:PATH | uint8 images, or float points, of a NumPy file |
     | toy:NAME, toy:NAME:COUNT | a toy distribution, see `toy` |
     | noise, noise:COUNT | 1 000, or COUNT, images of uniform noise, for contamination |
+
+    The classes of digits, mnist5k, and idx, npz and TFDS files with labels, and the subfolders
+    of a folder or archive, are the `labels` and `class_names` of the dataset (see `Dataset`).
+    docs/datasets.md describes the formats.
 
     Args:
         name: a name of the table.
@@ -61,7 +70,8 @@ def get(
             bicubic); None keeps theirs if all have the same size.
         channels: 1 or 3: RGB is converted to gray, gray is repeated to RGB; None keeps them.
         data_dir: TFDS's folder, and the folder that relative PATHs start from.
-        split: split of a TFDS dataset; the others have only "train".
+        split: split of a TFDS dataset, or "train" or "test" of an idx folder; the others have
+            only "train".
         seed: seed of toy distributions and of noise. Defaults to 0.
         contaminate: DATASET:FRACTION: the first FRACTION · N examples of DATASET (any name
             of the table, resized to the same size and channels) follow the N clean ones.
@@ -120,14 +130,18 @@ def _open(
     if kind == "tfds" and rest:
         return TFDSDataset(rest, image_size, channels, data_dir, split, background=background)
     if name not in (*_EMBEDDED, "noise") and not (
-        kind in (*_EMBEDDED, "folder", "npz", "toy", "noise") and rest
+        kind in (*_EMBEDDED, "folder", "zip", "idx", "npz", "toy", "noise") and rest
     ):
         if not colon and os.path.isdir(name):
             raise InputError(f"dataset {name!r} is a folder; write folder:{name}.")
+        if not colon and name.lower().endswith(".zip"):
+            raise InputError(f"dataset {name!r} is an archive; write zip:{name}.")
         raise unknown_name("dataset", name, [*NAMES, "tfds:cifar10", "tfds:celeb_a_hq/256"])
+    if kind == "idx":
+        return _idx(rest, image_size, channels, data_dir, split)
     if split != "train":
         raise InputError(f"split={split!r}: {name} has only the split 'train'.")
-    if kind == "folder":
+    if kind in ("folder", "zip"):
         path = _under(data_dir, rest)
         return FolderDataset(path, image_size, channels, index_path, background=background)
     if kind == "npz":
@@ -140,6 +154,19 @@ def _open(
         toy_name, _, count = rest.partition(":")
         return toy(toy_name, _count(name, count), seed)
     return _EMBEDDED[kind](image_size, channels, rest)
+
+
+def _idx(
+    text: str,
+    image_size: int | None,
+    channels: int | None,
+    data_dir: str | os.PathLike | None,
+    split: str,
+) -> Dataset:
+    path, _, end = text.rpartition(":")
+    if end in SPLITS and path:
+        text, split = path, end
+    return idx_dataset(_under(data_dir, text), image_size, channels, split)
 
 
 def _under(data_dir: str | os.PathLike | None, text: str) -> Path:

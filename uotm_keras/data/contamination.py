@@ -4,6 +4,7 @@ Section 5 of arXiv 2305.14777: CIFAR-10 with the first 500 MNIST digits, 1 % of 
 clean images.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,8 @@ __all__ = ["ContaminatedDataset", "parse_contamination"]
 
 class ContaminatedDataset(Dataset):
     """The clean examples, followed by the first round(fraction · N) of another dataset.
+
+    The labels are those of the clean examples, and −1 for those of the other dataset.
 
     Args:
         clean: N examples.
@@ -56,9 +59,17 @@ class ContaminatedDataset(Dataset):
         self._count = len(clean) + count
         self.skipped = {**clean.skipped, **other.skipped}
         self.outliers = np.union1d(clean.outliers, np.arange(len(clean), self._count))
+        self.class_names = clean.class_names
 
     def __len__(self) -> int:
         return self._count
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray | None:
+        labels = self.clean.labels
+        if labels is None:
+            return None
+        return np.concatenate([labels, np.full(self._count - len(labels), -1)])
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices)

@@ -2,14 +2,14 @@
 
 import abc
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from uotm_keras.data.pixels import from_uint8
 from uotm_keras.utils.errors import InputError, printable
 
-__all__ = ["ArrayDataset", "Dataset", "PointDataset", "content_key"]
+__all__ = ["ArrayDataset", "Dataset", "PointDataset", "checked_labels", "content_key"]
 
 
 class Dataset(abc.ABC):
@@ -22,6 +22,9 @@ class Dataset(abc.ABC):
         in_memory: whether `take` only copies, which threads would only slow down.
         outliers: sorted int64 indices of the examples known to be outliers; usually empty.
         skipped: {path: reason} of the files that cannot be used; usually empty.
+        labels: the class of each example, int64 (N,); −1 for outliers that contamination
+            added. None for a dataset without classes.
+        class_names: the names of the classes 0, 1, …; None if they have no names.
     """
 
     name: str
@@ -30,6 +33,20 @@ class Dataset(abc.ABC):
     in_memory: bool = True
     outliers: np.ndarray = np.empty(0, np.int64)
     skipped: Mapping[str, str] = {}
+    _labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The class of each example; those of a batch are `labels[indices]`."""
+        return self._labels
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes: of the names, else the largest label + 1; 0 without labels."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return 0 if self.labels is None else int(self.labels.max()) + 1
 
     @property
     def is_images(self) -> bool:
@@ -85,12 +102,22 @@ class ArrayDataset(Dataset):
         images: uint8 (N, H, W, C).
         name: see `Dataset`.
         flip_by_default: see `Dataset`. Defaults to True.
+        labels: integers (N,) of at least 0, or None. Defaults to None.
+        class_names: a name for each class, or None. Defaults to None.
 
     Raises:
-        InputError: the array has another type or shape, or is empty.
+        InputError: an array has another type or shape, there are no images, or a label is
+            negative or has no name.
     """
 
-    def __init__(self, images: np.ndarray, name: str, flip_by_default: bool = True):
+    def __init__(
+        self,
+        images: np.ndarray,
+        name: str,
+        flip_by_default: bool = True,
+        labels: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
         if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
             raise InputError(
                 f"{name} contains {images.dtype} of shape {images.shape}: accepted are uint8 "
@@ -98,6 +125,8 @@ class ArrayDataset(Dataset):
             )
         self.images, self.name, self.flip_by_default = images, name, flip_by_default
         self.shape = images.shape[1:]
+        self.class_names = None if class_names is None else tuple(class_names)
+        self._labels = checked_labels(labels, len(images), self.num_classes, name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,12 +145,20 @@ class PointDataset(Dataset):
         points: finite numbers (N, dimension), kept as float32.
         name: see `Dataset`.
         outliers: indices of the known outliers. Defaults to none.
+        labels: integers (N,) of at least 0, or None. Defaults to None.
 
     Raises:
-        InputError: the array has another shape, is empty, or contains NaN or infinity.
+        InputError: an array has another shape, there are no points, the points contain NaN or
+            infinity, or a label is negative.
     """
 
-    def __init__(self, points: np.ndarray, name: str, outliers: np.ndarray | None = None):
+    def __init__(
+        self,
+        points: np.ndarray,
+        name: str,
+        outliers: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ):
         points = np.asarray(points, np.float32)
         if points.ndim != 2 or not points.size:
             raise InputError(
@@ -135,6 +172,7 @@ class PointDataset(Dataset):
             )
         self.points, self.name = points, name
         self.shape = points.shape[1:]
+        self._labels = checked_labels(labels, len(points), 0, name)
         if outliers is not None:
             self.outliers = np.asarray(outliers, np.int64)
 
@@ -146,6 +184,35 @@ class PointDataset(Dataset):
 
     def fingerprint(self) -> str:
         return content_key(self.points)
+
+
+def checked_labels(
+    labels: np.ndarray | None, count: int, num_classes: int, name: str
+) -> np.ndarray | None:
+    """Return labels as int64 (count,), or None.
+
+    Args:
+        labels: integers (count,) of at least 0, or None.
+        count: the number of examples.
+        num_classes: the number of classes; 0 accepts any.
+        name: the dataset's name, for messages.
+
+    Raises:
+        InputError: the labels have another type or shape, or one is out of range.
+    """
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        raise InputError(
+            f"{name} has labels of type {labels.dtype} and shape {labels.shape}: accepted are "
+            f"integers of shape ({count},)."
+        )
+    most = num_classes - 1 if num_classes else np.iinfo(np.int32).max
+    wrong = (labels < 0) | (labels > most)
+    if wrong.any():
+        raise InputError(f"{name} has the label {labels[wrong][0]}: accepted are 0 to {most}.")
+    return labels.astype(np.int64)
 
 
 def content_key(*parts: np.ndarray | str) -> str:

@@ -56,9 +56,7 @@ def digits_dataset(
         image_size, channels: see `catalog.get`.
         variant: one of `VARIANTS["digits"]`, or empty.
     """
-    images = _changed(*read_digits(), "digits", variant)
-    name = f"digits:{variant}" if variant else "digits"
-    return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)
+    return _dataset(*read_digits(), "digits", variant, image_size, channels)
 
 
 def mnist5k_dataset(
@@ -82,28 +80,47 @@ def mnist5k_dataset(
     images = by_class.swapaxes(0, 1).reshape(5000, 32, 32, 1)
     if image_size == 28:
         images = images[:, 2:-2, 2:-2]
-    images = _changed(images, np.arange(5000) % 10, "mnist5k", variant)
-    name = f"mnist5k:{variant}" if variant else "mnist5k"
-    return ArrayDataset(fit_images(images, image_size, channels), name, flip_by_default=False)
+    return _dataset(images, np.arange(5000) % 10, "mnist5k", variant, image_size, channels)
 
 
-def _changed(images: np.ndarray, labels: np.ndarray, name: str, variant: str) -> np.ndarray:
+def _dataset(
+    images: np.ndarray,
+    labels: np.ndarray,
+    name: str,
+    variant: str,
+    image_size: int | None,
+    channels: int | None,
+) -> ArrayDataset:
+    images, labels = _changed(images, labels, name, variant)
+    return ArrayDataset(
+        fit_images(images, image_size, channels),
+        f"{name}:{variant}" if variant else name,
+        flip_by_default=False,
+        labels=labels,
+        class_names=_CLASSES,
+    )
+
+
+def _changed(
+    images: np.ndarray, labels: np.ndarray, name: str, variant: str
+) -> tuple[np.ndarray, np.ndarray]:
     if variant and variant not in VARIANTS[name]:
         raise unknown_name(f"variant of {name}", variant, VARIANTS[name])
     if variant in _CLASSES:
-        return images[labels == int(variant)]
+        chosen = labels == int(variant)
+        return images[chosen], labels[chosen]
     if variant == "inverted":
-        return 255 - images
+        return 255 - images, labels
     if variant in ("thin", "bold"):
         from scipy import ndimage
 
         thinner = variant == "thin"
         change = ndimage.grey_erosion if thinner else ndimage.grey_dilation
-        half = images[:2500] if thinner else images[2500:]
+        half = slice(2500) if thinner else slice(2500, None)
         # A plus of five pixels for bolder strokes; thin ones would not survive it.
         footprint = np.ones((1, 2, 2, 1)) if thinner else _PLUS[None, :, :, None]
-        return change(half, footprint=footprint)
-    return images
+        return change(images[half], footprint=footprint), labels[half]
+    return images, labels
 
 
 _PLUS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])

@@ -1,9 +1,9 @@
-"""A folder of PNG, JPEG and WebP files of any sizes."""
+"""A folder or a zip archive of PNG, JPEG and WebP files of any sizes."""
 
 import itertools
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from uotm_keras.data.decoding import CACHE_BYTES, DecodingDataset, decoding_thre
 from uotm_keras.data.image_files import (
     ENDINGS,
     FileRecord,
+    FolderFiles,
+    ImageFiles,
     Listing,
     decode_file,
     inspect_file,
-    list_images,
 )
 from uotm_keras.data.index import Index
 from uotm_keras.data.pixels import parse_background
+from uotm_keras.data.zip_files import ZipFiles
 from uotm_keras.utils.errors import InputError, printable
 
 __all__ = ["FolderDataset"]
@@ -28,7 +30,7 @@ _CHUNK = 64  # files that a thread takes at a time
 
 
 class FolderDataset(DecodingDataset):
-    """All images under a folder, in the order of their paths.
+    """All images under a folder or in a zip archive, in the order of their paths.
 
     Which files are images, and how they are decoded, is stated in
     `uotm_keras.data.image_files`. Every file is decoded once when the folder is opened, so that
@@ -37,8 +39,13 @@ class FolderDataset(DecodingDataset):
     also skipped if its shorter side is under half of `image_size`. A file that becomes
     unreadable later ends the work with an `InputError`; another file never takes its place.
 
+    Subfolders are classes: if the images lie in at least two subfolders of one folder, which is
+    `path` or the only folder that leads to images, and none lies in that folder itself, then the
+    sorted names of these subfolders are the class names. What is below them does not matter.
+
     Args:
-        path: the folder, searched recursively.
+        path: the folder, searched recursively, or the archive, whose name ends in .zip; it is
+            read without extracting it.
         image_size: side in pixels; the largest centered square of each image is resized to
             it. None is accepted if all images have the same size.
         channels: 1 or 3; None means 3, or 1 if every file is gray.
@@ -49,12 +56,12 @@ class FolderDataset(DecodingDataset):
             `"#rrggbb"`. Defaults to `"white"`.
 
     Attributes:
-        paths: the files that are used.
+        paths: the files that are used; those of an archive follow its path.
         skipped: {path: reason} of those that are not.
         records: what is known of each file, by relative path.
 
     Raises:
-        InputError: the folder cannot be read, contains no usable image, or needs an
+        InputError: the folder or archive cannot be read, contains no usable image, or needs an
             `image_size`.
 
     Example:
@@ -76,8 +83,11 @@ class FolderDataset(DecodingDataset):
         self.folder = Path(path)
         self.name = f"folder:{path}"
         self._image_size, self._background = image_size, parse_background(background)
-        listing = list_images(self.folder, self.name)
-        self.records = _inspect(self.folder, listing, Index.read(index_path).files_of(self.folder))
+        zipped = self.folder.suffix.lower() == ".zip" and not self.folder.is_dir()
+        self._files: ImageFiles = (ZipFiles if zipped else FolderFiles)(self.folder, self.name)
+        listing = self._files.list()
+        known = Index.read(index_path).files_of(self.folder)
+        self.records = _inspect(self._files, listing, known)
 
         smallest = _SMALLEST if image_size is None else max(1, image_size // 2)
         reasons = dict(listing.skipped)
@@ -91,19 +101,19 @@ class FolderDataset(DecodingDataset):
                 )
             else:
                 usable[relative] = record
-        self.skipped = {self._full(relative): reasons[relative] for relative in sorted(reasons)}
+        full_path = self._files.full_path
+        self.skipped = {full_path(relative): reasons[relative] for relative in sorted(reasons)}
         if not usable:
             raise self._nothing_usable(listing)
-        self.paths = [self._full(relative) for relative in usable]
+        self._usable = list(usable)
+        self.paths = [full_path(relative) for relative in usable]
+        self.class_names, self._labels = _classes(self._usable)
         if channels is None:
             channels = 1 if all(record.channels == 1 for record in usable.values()) else 3
         height, width = _common_size(self.name, usable) if image_size is None else (image_size,) * 2
         self._transparent = sum(record.transparent for record in usable.values())
         self._content = content_key(*(record.digest for record in usable.values()))
         super().__init__(len(usable), (height, width, channels), cache_bytes)
-
-    def _full(self, relative: str) -> str:
-        return os.path.join(self.folder, relative)
 
     def _nothing_usable(self, listing: Listing) -> InputError:
         if self.skipped:
@@ -114,6 +124,8 @@ class FolderDataset(DecodingDataset):
                 f"it contains {len(listing.others)} other {'file' if one else 'files'}, such as "
                 f"{listing.others[0]}."
             )
+            if any(other.removesuffix(".gz").endswith("-ubyte") for other in listing.others):
+                found = f"{found} Write idx:{self.folder} for files in MNIST's format."
         else:
             found = "it is empty."
         return InputError(
@@ -138,30 +150,33 @@ class FolderDataset(DecodingDataset):
         return text
 
     def _decode(self, index: int) -> np.ndarray:
-        path = self.paths[index]
-        image = decode_file(path, self._image_size, self.shape[2], self._background)
+        relative = self._usable[index]
+        image = decode_file(
+            self._files, relative, self._image_size, self.shape[2], self._background
+        )
         if image.shape != self.shape:
             raise InputError(
-                f"{path} has changed since the folder was opened: its shape is {image.shape} "
-                f"instead of {self.shape}. Start again when the files no longer change."
+                f"{self.paths[index]} has changed since the folder was opened: its shape is "
+                f"{image.shape} instead of {self.shape}. Start again when the files no longer "
+                "change."
             )
         return image
 
 
 def _inspect(
-    folder: Path, listing: Listing, known: Mapping[str, FileRecord]
+    files: ImageFiles, listing: Listing, known: Mapping[str, FileRecord]
 ) -> dict[str, FileRecord]:
     """A record of every file: the known one if the file is unchanged, else a new one."""
     records = {
         relative: known[relative]
         for relative, found in listing.files.items()
-        if relative in known and known[relative][:2] == (found.st_size, found.st_mtime_ns)
+        if relative in known and known[relative][:2] == found
     }
     new = [relative for relative in listing.files if relative not in records]
 
     def inspect(first: int) -> list[FileRecord]:
         return [
-            inspect_file(os.path.join(folder, relative), listing.files[relative])
+            inspect_file(files, relative, listing.files[relative])
             for relative in new[first : first + _CHUNK]
         ]
 
@@ -169,6 +184,16 @@ def _inspect(
         chunks = decoding_threads().map(inspect, range(0, len(new), _CHUNK))
         records.update(zip(new, itertools.chain.from_iterable(chunks), strict=True))
     return {relative: records[relative] for relative in listing.files}
+
+
+def _classes(files: list[str]) -> tuple[tuple[str, ...] | None, np.ndarray | None]:
+    """The class names and the class of each file, if all are in subfolders of one folder."""
+    parts = [PurePath(relative).parts for relative in files]
+    shared = len(os.path.commonprefix([path[:-1] for path in parts]))
+    if len(files) < 2 or any(len(path) < shared + 2 for path in parts):
+        return None, None
+    names, labels = np.unique([path[shared] for path in parts], return_inverse=True)
+    return tuple(printable(name) for name in names), labels.astype(np.int64)
 
 
 def _common_size(name: str, usable: Mapping[str, FileRecord]) -> tuple[int, int]:

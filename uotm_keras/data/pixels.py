@@ -103,7 +103,7 @@ def fit_images(images: np.ndarray, image_size: int | None, channels: int | None)
     fitted = np.empty((len(images), image_size, image_size, images.shape[-1]), np.uint8)
     for place, image in zip(fitted, images, strict=True):
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        place[...] = fit_picture(picture, image_size, images.shape[-1])
+        place[...] = np.asarray(_resize(picture, image_size)).reshape(place.shape)
     return fitted
 
 
@@ -140,8 +140,14 @@ def fit_picture(
     picture = picture.convert("L" if channels == 1 else "RGB")
     if image_size is not None and picture.size != (image_size, image_size):
         # No JPEG draft mode: its coarser filter would shift FID.
-        picture = ImageOps.fit(picture, (image_size, image_size), method=Image.Resampling.BICUBIC)
+        picture = _resize(picture, image_size)
     return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)
+
+
+def _resize(picture: "Picture", image_size: int) -> "Picture":
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(picture, (image_size, image_size), method=Image.Resampling.BICUBIC)
 
 
 def _eight_bits(picture: "Picture") -> "Picture":

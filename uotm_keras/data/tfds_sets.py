@@ -4,6 +4,7 @@ Reading array_record files does not need TensorFlow; writing them does, so a dat
 not prepared yet is prepared in another process, where TensorFlow cannot take the accelerator.
 """
 
+import functools
 import os
 import re
 import subprocess
@@ -46,6 +47,9 @@ class TFDSDataset(DecodingDataset):
         cache_bytes: see `DecodingDataset`.
         background: color on which transparent images are composited. Defaults to `"white"`.
 
+    The labels are the feature `label`, if the dataset has one. They are read at the first use,
+    which reads every record once, without decoding its image.
+
     Raises:
         InputError: the dataset is unknown, has no uint8 images or no such split, or cannot
             be obtained (the message says which file to place where).
@@ -85,8 +89,19 @@ class TFDSDataset(DecodingDataset):
         if not count:
             raise InputError(f"{self.name}: split={split!r} has no examples.")
         self._image_size, self._split = image_size, split
+        self.class_names = _class_names(builder.info.features)
         self._identity = f"{builder.info.full_name} {split} {count}"
         super().__init__(count, (height, width, channels or (1 if depth == 1 else 3)), cache_bytes)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return None if self.class_names is None else self._read_labels
+
+    @functools.cached_property
+    def _read_labels(self) -> np.ndarray:
+        numbers = range(len(self._records)) if self._selection is None else self._selection
+        labels = [_without_image(self._records, self._key, int(i))["label"] for i in numbers]
+        return np.array(labels, np.int64)
 
     def fingerprint(self) -> str:
         return content_key(self._identity, f"bicubic {self.shape}")
@@ -144,6 +159,15 @@ def _image_feature(name: str, features: Any) -> tuple[str, Any]:
     return key, images[key]
 
 
+def _class_names(features: Any) -> tuple[str, ...] | None:
+    import tensorflow_datasets as tfds
+
+    label = dict(features.items()).get("label")
+    if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
+        return None
+    return tuple(label.names)
+
+
 def _open_split(name: str, builder: "DatasetBuilder", split: str) -> Any:
     try:
         return builder.as_data_source(split=split)
@@ -186,14 +210,18 @@ def _celeba_train(name: str, builder: "DatasetBuilder", records: Any) -> np.ndar
     return np.flatnonzero([number in training for number in numbers.tolist()])
 
 
-def _image_number(name: str, records: Any, index: int) -> int:
-    """The number in the original file name, such as 123 of imgHQ00123.png."""
+def _without_image(records: Any, key: str, index: int) -> dict[str, Any]:
+    """One example whose image stays encoded."""
     import tensorflow_datasets as tfds
 
-    example = records.dataset_info.features.deserialize_example_np(
-        records.data_source[index], decoders={"image": tfds.decode.SkipDecoding()}
+    return records.dataset_info.features.deserialize_example_np(
+        records.data_source[index], decoders={key: tfds.decode.SkipDecoding()}
     )
-    filename = example["image/filename"].decode()
+
+
+def _image_number(name: str, records: Any, index: int) -> int:
+    """The number in the original file name, such as 123 of imgHQ00123.png."""
+    filename = _without_image(records, "image", index)["image/filename"].decode()
     match = re.search(r"(\d+)\D*$", filename)
     if not match:
         raise InputError(f"{name}: the file name {filename!r} has no number.")
