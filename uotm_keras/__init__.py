@@ -20,7 +20,7 @@ if backend_fault() is None:
         from uotm_keras.models.uotm import UOTM
         from uotm_keras.networks import released as convert
         from uotm_keras.objectives import costs, divergences, penalties, schedules
-        from uotm_keras.training import callbacks
+        from uotm_keras.training import auto, callbacks
 else:
     # Commands report the fault in one sentence; any other use of the package raises it here.
     def __getattr__(name: str) -> object:
@@ -32,6 +32,7 @@ __all__ = [
     "UOTM",
     "InputError",
     "__version__",
+    "auto",
     "callbacks",
     "convert",
     "costs",

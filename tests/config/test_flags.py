@@ -8,6 +8,7 @@ import pytest
 
 from uotm_keras.cli.train import COMMAND
 from uotm_keras.config import TrainConfig, catalog, flags_of, from_flags, to_flags
+from uotm_keras.config.automatic import completed, undecided, with_run_dir
 from uotm_keras.config.flagfiles import expand, without
 from uotm_keras.utils.errors import InputError
 
@@ -68,7 +69,10 @@ def test_every_flag_is_in_help():
         # A default is accepted as it is shown.
         if not flag.required:
             assert flag.parser.parse(flag.text(flag.default)) == flag.default
-    assert "--ema_decay  (a number of at least 0 and below 1; default 0.9999)" in text
+    assert (
+        "--ema_decay  (a number of at least 0 and below 1, or auto; default 0.9999; "
+        "auto with --generator=auto)"
+    ) in text
     assert "Paper: 0.9999 / 0.999." in text
     assert "  --config\n" in text and "  --flagfile\n" in text
 
@@ -88,7 +92,7 @@ TOGETHER = [
 @pytest.mark.parametrize("arguments, words", TOGETHER)
 def test_checks_across_flags(arguments, words):
     with pytest.raises(InputError) as error:
-        COMMAND.parse(["--run_dir=x", "--dataset=digits", *arguments.split()])
+        COMMAND.parse(["--dataset=digits", "--generator=ncsnpp", *arguments.split()])
     assert words in str(error.value)
 
 
@@ -135,7 +139,7 @@ class TestRunsOfEarlierVersions:
     def test_the_record_is_the_same(self):
         record = to_flags(COMMAND.parse(GIVEN))
         assert [item for item in record.items() if item[0] in OLD] == list(OLD.items())
-        assert set(record) - set(OLD) == {"background"}
+        assert set(record) - set(OLD) == {"background", "budget", "source", "r1_fraction"}
 
     @pytest.mark.parametrize("value", ["on", True])
     def test_they_resume(self, tmp_path, value):
@@ -145,7 +149,7 @@ class TestRunsOfEarlierVersions:
     def test_operational_flags_may_differ(self, tmp_path):
         directory = self.directory(tmp_path)
         operational = [flag for flag in flags_of(TrainConfig).values() if flag.operational]
-        assert len(operational) == 22
+        assert len(operational) == 23
         others = ["--max_steps=90", "--nokeep_best", "--rematerialize", "--num_workers=0"]
         assert directory.check(COMMAND.parse([*GIVEN, *others]), "jax")
 
@@ -191,3 +195,32 @@ def test_a_flagfile_may_start_with_a_byte_order_mark(tmp_path):
     file.write_bytes("\ufeff--run_dir=here\n--dataset=digits\n".encode())
     config = COMMAND.parse([f"--flagfile={file}"])
     assert (config.run.run_dir, config.data.dataset) == ("here", "digits")
+
+
+class TestAutomaticFlags:
+    def test_without_a_generator_all_are_left_to_the_program(self):
+        config = COMMAND.parse(["--dataset=folder:a/my images.zip", "--tau=0.5"])
+        automatic = {name for name, flag in flags_of(TrainConfig).items() if flag.automatic}
+        assert set(undecided(config)) == automatic - {"tau"}
+        assert config.objective.tau == 0.5 and config.potential.potential_blocks == 3
+        assert with_run_dir(config).run.run_dir == "runs/my_images"
+
+    def test_a_generator_has_the_papers_defaults(self):
+        config = COMMAND.parse(["--dataset=digits", "--generator=resmlp", "--batch_size=auto"])
+        assert undecided(config) == ["batch_size"]
+        assert config.objective.tau == 1e-3 and config.data.source == "gaussian"
+        full = completed(config, from_flags(TrainConfig, {"batch_size": 7}))
+        assert full.data.batch_size == 7 and not undecided(full)
+
+    @pytest.mark.parametrize(
+        "dataset, name",
+        [("digits", "digits"), ("tfds:cifar10", "cifar10"), ("toy:moons:50", "moons_50"),
+         ("mnist5k:thin", "thin"), ("folder:/data/faces/", "faces"), ("zip:b.zip", "b")],
+    )  # fmt: skip
+    def test_the_runs_folder(self, dataset, name):
+        assert with_run_dir(COMMAND.parse([f"--dataset={dataset}"])).run.run_dir == f"runs/{name}"
+
+    @pytest.mark.parametrize("text", ["30s", "0.5m", "1", "1d", "-1h", ""])
+    def test_budgets_that_are_not(self, text):
+        with pytest.raises(InputError, match="flag --budget=.*a time of at least 60 s"):
+            COMMAND.parse(["--dataset=digits", f"--budget={text}"])

@@ -89,3 +89,32 @@ def test_schedules_survive_serialization():
     ):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
         assert value(again(37)) == value(schedule(37))
+
+
+def test_r1_at_a_fraction_of_the_batch():
+    """The first rows of each block; the value of v at the data does not depend on it."""
+    from uotm_keras.objectives.divergences import get
+    from uotm_keras.objectives.semi_dual import PotentialBatch, SemiDual, first_rows
+
+    rows = ops.convert_to_tensor(np.arange(8.0)[:, None])
+    assert ops.convert_to_numpy(first_rows(rows, 0.5))[:, 0].tolist() == [0, 1, 2, 3]
+    assert ops.convert_to_numpy(first_rows(rows, 0.25, 2))[:, 0].tolist() == [0, 4]
+    assert ops.convert_to_numpy(first_rows(rows, 0.01))[:, 0].tolist() == [0]
+
+    y = np.random.default_rng(0).standard_normal((8, 3)).astype("float32")
+    logs = {}
+    for fraction in (1.0, 0.5):
+        penalty = uk.penalties.R1(0.4, fraction)
+        dual = SemiDual(uk.costs.Quadratic(0.1), get("kl"), get("kl"), penalty)
+        batch = PotentialBatch(ops.convert_to_tensor(y), ops.convert_to_tensor(y))
+        _, logs[fraction] = dual.potential_loss(
+            lambda s: 0.5 * ops.sum(s * s, axis=1), lambda x, z: x, batch
+        )
+    assert value(logs[1.0]["real"]) == value(logs[0.5]["real"])
+    # ∇v(y) = y.
+    for fraction, kept in ((1.0, y), (0.5, y[:4])):
+        right = 0.2 * (kept**2).sum(axis=1).mean()
+        assert value(logs[fraction]["penalty"]) == pytest.approx(right, rel=1e-5)
+    for fraction in (0.0, 1.5, -1.0):
+        with pytest.raises(uk.InputError, match="fraction="):
+            uk.penalties.R1(0.1, fraction)

@@ -1,12 +1,14 @@
 """`train.py`: train a model, from the flags to the last line of the output."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from uotm_keras.config import Command, TrainConfig, run_command, to_flags
+from uotm_keras.config import Command, TrainConfig, from_flags, run_command, to_flags, updated
+from uotm_keras.config.automatic import completed, undecided, with_run_dir
 from uotm_keras.config.command_line import report_error
 from uotm_keras.utils.environment import INTERRUPTED
 from uotm_keras.utils.errors import InputError
@@ -28,8 +30,10 @@ COMMAND = Command(
     """\
 Train a generative model by unbalanced optimal transport (UOTM).
 
+    python train.py --dataset=folder:PATH [--flag=value ...]
     python train.py --config=digits [--flag=value ...]
 
+With the first form the settings are chosen from the data, the device and --budget.
 The environment variable KERAS_BACKEND chooses the backend: tensorflow (the default), jax or
 torch. A switch is given as --name, --noname or --name=on|off. "Paper" below is UOTM
 (arXiv 2305.14777): its CIFAR-10 run, and after a slash CelebA-HQ at 256 px.
@@ -38,6 +42,7 @@ Exit codes: 0 done; 2 a flag, a file or the environment is wrong; 3 the loss bec
 infinite; 4 another process of the job has ended; 130 interrupted.""",
     TrainConfig,
     show_flagfiles=True,
+    automatic=True,
 )
 
 
@@ -60,6 +65,7 @@ def _train(config: TrainConfig) -> int:
     from uotm_keras.exporting import require_packages
     from uotm_keras.training.distribute import find_cluster, open_process_group
 
+    config = with_run_dir(config)
     if config.run.export != "none":
         require_packages(config.run.export)  # before hours of training
     cluster = find_cluster(config.devices)
@@ -94,11 +100,19 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     directory = RunDirectory(config.run.run_dir)
     checkpoints = Checkpoints(directory.checkpoints)
     _require_same_flags(config, group)
-    start = 0
+    start, target = 0, None
     with group.shared_errors(InputError):
-        if writes and directory.check(config, backend.NAME):
-            start = checkpoints.newest(_say) or 0
-    start = group.all_gather(start)[0]
+        if writes:
+            if undecided(config) and directory.config.exists():
+                config = completed(config, directory.read_flags())
+                config.check()
+            if directory.check(config, backend.NAME):
+                start = checkpoints.newest(_say) or 0
+            elif undecided(config):
+                config, target = _choose(config)
+    start, flags = group.all_gather((start, to_flags(config)))[0]
+    if not writes:
+        config = from_flags(TrainConfig, {**flags, **_own_flags(config)})
     if start >= config.run.max_steps:
         if writes:
             _say(
@@ -118,12 +132,42 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
     distribution = open_distribution(config.devices, group)
     # A new run writes nothing, not even an index, before all its flags are known to be right.
     with group.shared_errors(InputError):
-        opened = open_data(config, directory.index)
+        opened = open_data(config, directory.index, target)
         refuse_changed_data(directory.index, opened.by_flag())
     with distribution.scope():
         model = build_model(config, opened.target.shape, opened.batches.steps_per_epoch)
     model.check_batch(config.data.batch_size, distribution.replicas)
     return _fit(config, directory, checkpoints, start, opened, model, distribution, group)
+
+
+def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
+    """Choose the flags that are left to the program; return the opened data too."""
+    from uotm_keras import backend, data
+    from uotm_keras.training import auto
+    from uotm_keras.training.data import open_target
+
+    chosen = config.data
+    if chosen.source_dataset:
+        raise InputError(
+            f"flag --generator=auto is for generation from noise: with --source_dataset="
+            f"{chosen.source_dataset} give --generator, such as ncsnpp."
+        )
+    backend.prepare_command()
+    reasons: dict[str, str] = {}
+    if chosen.image_size is None:
+        natural = data.natural_size(chosen.dataset, chosen.data_dir)
+        if natural:
+            size, reason = auto.choose_image_size(natural, backend.describe_device())
+            config, reasons = updated(config, image_size=size), {"image_size": reason}
+    _say("Choosing the settings; this measures the speed of the device and takes a minute.")
+    target = open_target(config)
+    choices = auto.choose(config, target)
+    _say(dataclasses.replace(choices, reasons={**reasons, **choices.reasons}).describe())
+    return choices.config, target
+
+
+def _own_flags(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in to_flags(config).items() if name in _OWN}
 
 
 def _require_same_flags(config: TrainConfig, group: "ProcessGroup") -> None:
@@ -183,6 +227,8 @@ def _fit(
                 save_page = page_writer(config, opened, directory)
         if start:
             checkpoints.load(model, start)
+        elif model.fitted_source is not None:
+            model.adapt_source(opened.target)
         group.barrier()
         if writes:
             if start:

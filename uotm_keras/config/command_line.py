@@ -9,6 +9,7 @@ from typing import Any, Generic
 from absl import flags
 
 from uotm_keras.config import flagfiles
+from uotm_keras.config.automatic import undecided, with_automatic_defaults
 from uotm_keras.config.fields import (
     Config,
     Flag,
@@ -45,6 +46,8 @@ class Command(Generic[Config]):
         ignored: a dataclass whose flags are accepted and checked too, but not used.
         show_flagfiles: whether `--help` lists `--config` and `--flagfile`, which every
             command understands.
+        automatic: whether flags may be left to the program; see `with_automatic_defaults`.
+            Whoever completes the config then calls its `check`.
 
     Example:
         >>> import dataclasses
@@ -64,11 +67,13 @@ class Command(Generic[Config]):
         defaults: Mapping[str, Any] | None = None,
         ignored: type | None = None,
         show_flagfiles: bool = False,
+        automatic: bool = False,
     ):
         self.usage = usage.rstrip()
         self.config = config
         self.ignored = ignored
         self.show_flagfiles = show_flagfiles
+        self.automatic = automatic
         self.defaults: Config = updated(config(), **(defaults or {}))
         self._overridden = dict(defaults or {})
 
@@ -86,7 +91,9 @@ class Command(Generic[Config]):
                 where = ", or a --config that sets it" if self.show_flagfiles else ""
                 raise InputError(f"flag --{name} is missing: give {_accepted(found)}{where}.")
         config = updated(self.defaults, **given)
-        if hasattr(config, "check"):
+        if self.automatic:
+            config = with_automatic_defaults(config, given)
+        if hasattr(config, "check") and not undecided(config):
             config.check()
         return config
 
@@ -112,6 +119,9 @@ class Command(Generic[Config]):
                 default = self._overridden.get(found.name, found.default)
                 shown = f"default {found.text(default) or 'empty'}"
                 shown = "required" if found.required else shown
+                if self.automatic and found.automatic:
+                    plain = found.name == "generator"
+                    shown = "default auto" if plain else f"{shown}; auto with --generator=auto"
                 lines.append(f"  --{found.name}  ({_accepted(found)}; {shown})")
                 lines += _indented(found.help)
         return "\n".join(lines)

@@ -25,6 +25,8 @@ class Flag:
         required: whether a command line without it is an error.
         operational: whether it may change when a run resumes, because it does not change
             what is computed.
+        automatic: whether the word "auto" on the command line, which parses to None, lets the
+            program choose; see `training.auto`.
         group: the attribute of the config that holds it; "" for the config itself.
     """
 
@@ -35,6 +37,7 @@ class Flag:
     none: str | None
     required: bool
     operational: bool
+    automatic: bool = False
     group: str = ""
 
     def text(self, value: Any) -> str:
@@ -57,6 +60,7 @@ def flag(
     none: str | None = None,
     required: bool = False,
     operational: bool = False,
+    automatic: bool = False,
 ) -> Any:
     """Declare a dataclass field as a flag of the field's name.
 
@@ -67,9 +71,13 @@ def flag(
         none: the word that stands for None on the command line, such as "auto".
         required: whether a command line without the flag is an error.
         operational: whether the flag may change when a run resumes.
+        automatic: whether the command line accepts "auto", which lets the program choose. The
+            field is None until it has chosen, which its type does not say: a config that is
+            used is complete.
     """
+    none = "auto" if automatic else none
     parser = parser if none is None else Optional(parser, none)
-    found = Flag("", default, parser, help, none, required, operational)
+    found = Flag("", default, parser, help, none, required, operational, automatic)
     return dataclasses.field(default=default, metadata={"flag": found})
 
 

@@ -6,7 +6,7 @@
 import dataclasses
 
 from uotm_keras.config.fields import flag
-from uotm_keras.config.parsers import Boolean, Enum, Enums, Float, Integer, Integers, Text
+from uotm_keras.config.parsers import Boolean, Duration, Enum, Enums, Float, Integer, Integers, Text
 
 DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "balanced")
 METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
@@ -20,10 +20,16 @@ class RunConfig:
     """Where a run is stored, how long it is, and how often it is recorded."""
 
     run_dir: str = flag(
-        "", FOLDER,
+        "auto", FOLDER,
         "Folder for config.json, metrics.jsonl, TensorBoard events, samples/, checkpoints/ and "
-        "report.html. If it already holds a run, training resumes from its latest checkpoint.",
-        required=True, operational=True,
+        "report.html. If it already holds a run, training resumes from its latest checkpoint. "
+        "auto is runs/NAME, with the name of the dataset or the last part of its path.",
+        operational=True,
+    )  # fmt: skip
+    budget: str = flag(
+        "60m", Duration(60.0),
+        "How long training may take, such as 20m or 1.5h, from which --max_steps=auto follows.",
+        operational=True,
     )  # fmt: skip
     resume: str = flag(
         "auto", Enum("auto", "never"),
@@ -33,20 +39,21 @@ class RunConfig:
     max_steps: int = flag(
         10000, Integer(1),
         "Step at which training ends. Paper: 117000 (600 epochs of 195 steps) / 421650.",
-        operational=True,
+        operational=True, automatic=True,
     )  # fmt: skip
     log_every: int = flag(
-        100, Integer(1), "Number of steps between two lines of metrics.jsonl.", operational=True
+        100, Integer(1), "Number of steps between two lines of metrics.jsonl.", operational=True,
+        automatic=True,
     )  # fmt: skip
     checkpoint_every: int = flag(
         1000, Integer(1),
         "Number of steps between two checkpoints. The last two checkpoints are kept.",
-        operational=True,
+        operational=True, automatic=True,
     )  # fmt: skip
     sample_every: int = flag(
         1000, Integer(0),
         "Number of steps between two pictures of samples. 0 saves only the one at the end.",
-        operational=True,
+        operational=True, automatic=True,
     )  # fmt: skip
     grid_size: int = flag(
         8, Integer(1, 64), "Number of rows and columns of the pictures of samples.",
@@ -168,13 +175,15 @@ class DataConfig:
         0, Integer(0),
         "Height and width in pixels to which images are resized and cropped. 0 keeps the "
         "dataset's size. Paper: 32 / 256.",
+        automatic=True,
     )  # fmt: skip
     channels: int = flag(
         0, Enum(0, 1, 3),
         "1 converts images to gray, 3 to RGB; 0 keeps the dataset's channels. Paper: 3.",
     )  # fmt: skip
     batch_size: int = flag(
-        128, Integer(1), "Number of examples per batch, over all devices. Paper: 256 / 32."
+        128, Integer(1), "Number of examples per batch, over all devices. Paper: 256 / 32.",
+        automatic=True,
     )  # fmt: skip
     flip: str = flag(
         "auto", Enum("auto", "on", "off"),
@@ -204,6 +213,13 @@ class DataConfig:
         "Paper: none.",
         none="none",
     )  # fmt: skip
+    source: str = flag(
+        "gaussian", Enum("gaussian", "fitted"),
+        "Distribution of the noise x that the cost compares with the data. gaussian is N(0, I); "
+        "fitted has the mean and the variance of the data, without which the weights of "
+        "examples depend on how far they are from 0. Paper: gaussian.",
+        automatic=True,
+    )  # fmt: skip
     num_workers: int = flag(
         2, Integer(0, 256),
         "Number of threads that prepare batches in advance. The batches do not depend on it.",
@@ -216,9 +232,13 @@ class GeneratorConfig:
     """The network of the generator T(x, z)."""
 
     generator: str = flag(
-        "ncsnpp", Enum("ncsnpp", "resmlp", "small"),
-        "Generator network. ncsnpp is the paper's; small is that of the OTM baseline, which "
-        "starts from 8×8 noise; resmlp is a residual MLP for points and tiny images.",
+        "ncsnpp", Enum("ncsnpp", "light", "resmlp", "small"),
+        "Generator network. ncsnpp is the paper's; light is a small convolutional network for "
+        "CPUs; small is that of the OTM baseline; both start from 8×8 noise; resmlp is a "
+        "residual MLP for points and tiny images. auto, the default on the command line, also "
+        "makes auto the default of every other flag that accepts it: these are then chosen from "
+        "the data, the device and --budget.",
+        automatic=True,
     )  # fmt: skip
     base_channels: int = flag(
         128, Integer(1),
@@ -238,8 +258,9 @@ class GeneratorConfig:
     )  # fmt: skip
     latent_dim: int = flag(
         100, Integer(0),
-        "Length of the latent vector z of ncsnpp and resmlp. 0 makes resmlp a deterministic "
-        "map. Paper: 100.",
+        "Length of the latent vector z of ncsnpp, light and resmlp. 0 makes light and resmlp "
+        "deterministic maps. Paper: 100.",
+        automatic=True,
     )  # fmt: skip
     style_dim: int = flag(
         256, Integer(1), "Width of the MLP that ncsnpp applies to z. Paper: 256."
@@ -257,7 +278,9 @@ class GeneratorConfig:
         operational=True,
     )  # fmt: skip
     width: int = flag(
-        128, Integer(1), "Width of the ResMLP generator. Paper (toy data): 128."
+        128, Integer(1),
+        "Width of the ResMLP generator, and channels of light at 32 px. Paper (toy data): 128.",
+        automatic=True,
     )  # fmt: skip
     blocks: int = flag(
         3, Integer(0), "Number of residual blocks of the ResMLP generator. Paper (toy data): 3."
@@ -274,16 +297,20 @@ class PotentialConfig:
     """The network of the potential v(y)."""
 
     potential: str = flag(
-        "small", Enum("small", "large", "small_resnet", "resmlp"),
-        "Potential network. small (about 32 px) and large (256 px) are the paper's; "
-        "small_resnet is that of the OTM baseline; resmlp is for points and tiny images. Paper: "
+        "small", Enum("small", "large", "light", "small_resnet", "resmlp"),
+        "Potential network. small (about 32 px) and large (256 px) are the paper's; light is a "
+        "small convolutional network for CPUs; small_resnet is that of the OTM baseline; resmlp "
+        "is for points and tiny images. Paper: "
         "small / large.",
+        automatic=True,
     )  # fmt: skip
     potential_base_channels: int = flag(
         64, Integer(1), "Number of channels of small, large and small_resnet. Paper: 64."
     )  # fmt: skip
     potential_width: int = flag(
-        128, Integer(1), "Width of the ResMLP potential. Paper (toy data): 128."
+        128, Integer(1),
+        "Width of the ResMLP potential, and channels of light at 32 px. Paper (toy data): 128.",
+        automatic=True,
     )  # fmt: skip
     potential_blocks: int = flag(
         3, Integer(0), "Number of residual blocks of the ResMLP potential. Paper (toy data): 3."
@@ -306,6 +333,7 @@ class ObjectiveConfig:
         1e-3, Float(0),
         "Weight τ of the cost τ·‖x − T(x, z)‖². 0 removes the transport cost. Paper: 1e-3 / "
         "1e-5.",
+        automatic=True,
     )  # fmt: skip
     jko_step_size: float = flag(
         0.0, Float(0),
@@ -314,7 +342,13 @@ class ObjectiveConfig:
     )  # fmt: skip
     jko_phase_steps: int = flag(10000, Integer(1), "Number of steps per phase of S-JKO.")
     r1_gamma: float = flag(
-        0.2, Float(0), "Weight γ of the R1 gradient penalty; 0 turns it off. Paper: 0.2 / 5."
+        0.2, Float(0), "Weight γ of the R1 gradient penalty; 0 turns it off. Paper: 0.2 / 5.",
+        automatic=True,
+    )  # fmt: skip
+    r1_fraction: float = flag(
+        1.0, Float(0, exclusive=True, upper=1.0),
+        "Fraction of each batch at which the R1 penalty is computed. Less is faster. Paper: 1.",
+        automatic=True,
     )  # fmt: skip
     wgan_gp_weight: float = flag(
         0.0, Float(0),
@@ -362,33 +396,39 @@ class OptimizationConfig:
     generator_lr: float = flag(
         1.6e-4, Float(0, exclusive=True),
         "Initial learning rate of the generator. Paper: 1.6e-4 / 2e-4.",
+        automatic=True,
     )  # fmt: skip
     potential_lr: float = flag(
-        1e-4, Float(0, exclusive=True), "Initial learning rate of the potential. Paper: 1e-4."
+        1e-4, Float(0, exclusive=True), "Initial learning rate of the potential. Paper: 1e-4.",
+        automatic=True,
     )  # fmt: skip
     beta_1: float = flag(
-        0.5, Float(0, below=1), "Decay rate β₁ of Adam's first moment. Paper: 0.5."
+        0.5, Float(0, below=1), "Decay rate β₁ of Adam's first moment. Paper: 0.5.", automatic=True
     )  # fmt: skip
     beta_2: float = flag(
-        0.9, Float(0, below=1), "Decay rate β₂ of Adam's second moment. Paper: 0.9."
+        0.9, Float(0, below=1), "Decay rate β₂ of Adam's second moment. Paper: 0.9.", automatic=True
     )  # fmt: skip
     ema_decay: float = flag(
         0.9999, Float(0, below=1),
         "Decay rate of the generator's exponential moving average. Paper: 0.9999 / 0.999.",
+        automatic=True,
     )  # fmt: skip
     lr_schedule: str = flag(
         "constant", Enum("constant", "cosine"),
         "Learning-rate schedule. cosine decays from the initial rates to --lr_minimum within "
         "--lr_periods. Paper: cosine.",
+        automatic=True,
     )  # fmt: skip
     lr_minimum: float = flag(
-        1e-5, Float(0), "Final learning rate of the cosine schedule. Paper: 1e-5."
+        1e-5, Float(0), "Final learning rate of the cosine schedule. Paper: 1e-5.", automatic=True
     )  # fmt: skip
     lr_periods: int = flag(
         1800, Integer(1),
         "Length of the cosine schedule in units of --lr_period. Paper: 1800 / 700.",
+        automatic=True,
     )  # fmt: skip
     lr_period: str = flag(
         "epoch", Enum("epoch", "step"),
         "Unit of --lr_periods, and how often the rates change. Paper: epoch.",
+        automatic=True,
     )  # fmt: skip

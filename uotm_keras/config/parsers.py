@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,14 +31,26 @@ class Integer(_Stated, flags.IntegerParser):
 
 
 class Float(_Stated, flags.FloatParser):
-    """A finite number of at least `lower`, or above it if `exclusive`; below `below` if given."""
+    """A finite number of at least `lower`, or above it if `exclusive`.
 
-    def __init__(self, lower: float, *, exclusive: bool = False, below: float | None = None):
-        super().__init__(lower)
+    It is below `below`, or at most `upper`, if these are given.
+    """
+
+    def __init__(
+        self,
+        lower: float,
+        *,
+        exclusive: bool = False,
+        below: float | None = None,
+        upper: float | None = None,
+    ):
+        super().__init__(lower, upper)
         self.exclusive, self.below = exclusive, below
         self.syntactic_help = f"a number {'above' if exclusive else 'of at least'} {lower:g}"
         if below is not None:
             self.syntactic_help += f" and below {below:g}"
+        if upper is not None:
+            self.syntactic_help += f" and at most {upper:g}"
 
     def is_outside_bounds(self, val: float) -> bool:
         return (
@@ -46,6 +59,32 @@ class Float(_Stated, flags.FloatParser):
             or (self.exclusive and val == self.lower_bound)
             or (self.below is not None and val >= self.below)
         )
+
+
+class Duration(flags.ArgumentParser):
+    """A time such as 90s, 20m or 1.5h, of at least `lower` seconds; its text is kept."""
+
+    _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
+    _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+    def __init__(self, lower: float):
+        super().__init__()
+        self.lower = lower
+        self.syntactic_help = f"a time of at least {lower:g} s, such as 90s, 20m or 1.5h"
+
+    def parse(self, argument: Any) -> str:
+        text = str(argument).strip().lower()
+        if self._PATTERN.fullmatch(text) is None or self.seconds(text) < self.lower:
+            raise ValueError(f"must be {self.syntactic_help}")
+        return text
+
+    @classmethod
+    def seconds(cls, text: str) -> float:
+        """Return the number of seconds of a text that `parse` returned."""
+        match = cls._PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a time")
+        return float(match[1]) * cls._SECONDS[match[2]]
 
 
 class Boolean(_Stated, flags.BooleanParser):

@@ -19,7 +19,7 @@ pixels.py          bytes and [-1, 1], sizes, channels, transparency
 
 from uotm_keras.data.augmentations import KerasCVAugmentation
 from uotm_keras.data.batches import Batches, PairBatches
-from uotm_keras.data.catalog import NAMES, get
+from uotm_keras.data.catalog import NAMES, get, natural_size
 from uotm_keras.data.contamination import ContaminatedDataset
 from uotm_keras.data.dataset import ArrayDataset, Dataset, PointDataset
 from uotm_keras.data.folder import FolderDataset
@@ -43,6 +43,7 @@ __all__ = [
     "TFDSDataset",
     "from_uint8",
     "get",
+    "natural_size",
     "parse_background",
     "prepare_tfds",
     "refuse_changed_data",

@@ -7,8 +7,9 @@ from uotm_keras.data.array_file import npz_dataset
 from uotm_keras.data.contamination import ContaminatedDataset, parse_contamination
 from uotm_keras.data.dataset import Dataset
 from uotm_keras.data.embedded import digits_dataset, mnist5k_dataset
-from uotm_keras.data.folder import FolderDataset
+from uotm_keras.data.folder import FolderDataset, open_files
 from uotm_keras.data.idx_files import SPLITS, idx_dataset
+from uotm_keras.data.natural_size import natural_side
 from uotm_keras.data.noise_images import noise_dataset
 from uotm_keras.data.pixels import check_channels, check_size, parse_background
 from uotm_keras.data.tfds_sets import TFDSDataset
@@ -114,6 +115,28 @@ def get(
         return open_named(other, height, depth, "train")
 
     return ContaminatedDataset(dataset, *parse_contamination(contaminate, open_outliers))
+
+
+def natural_size(name: str, data_dir: str | os.PathLike | None = None) -> int | None:
+    """Return the shorter side in pixels that the images of a dataset usually have.
+
+    Args:
+        name: a name as for `get`.
+        data_dir: as for `get`.
+
+    Returns:
+        The side, or None for points.
+
+    Raises:
+        InputError: as `get`; or a folder contains no image that can be read.
+    """
+    kind, _, rest = name.partition(":")
+    if kind in ("folder", "zip") and rest:
+        side = natural_side(open_files(_under(data_dir, rest), f"folder:{rest}"))
+        if side is not None:
+            return side
+    shape = get(name, data_dir=data_dir).shape
+    return min(shape[:2]) if len(shape) == 3 else None
 
 
 def _open(

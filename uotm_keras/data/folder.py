@@ -83,8 +83,7 @@ class FolderDataset(DecodingDataset):
         self.folder = Path(path)
         self.name = f"folder:{path}"
         self._image_size, self._background = image_size, parse_background(background)
-        zipped = self.folder.suffix.lower() == ".zip" and not self.folder.is_dir()
-        self._files: ImageFiles = (ZipFiles if zipped else FolderFiles)(self.folder, self.name)
+        self._files = open_files(self.folder, self.name)
         listing = self._files.list()
         known = Index.read(index_path).files_of(self.folder)
         self.records = _inspect(self._files, listing, known)
@@ -161,6 +160,12 @@ class FolderDataset(DecodingDataset):
                 "change."
             )
         return image
+
+
+def open_files(path: Path, name: str) -> ImageFiles:
+    """Return the files of a folder, or of an archive if the path ends in .zip."""
+    zipped = path.suffix.lower() == ".zip" and not path.is_dir()
+    return (ZipFiles if zipped else FolderFiles)(path, name)
 
 
 def _inspect(

@@ -11,6 +11,8 @@ from uotm_keras.config.schema import TrainConfig
 from uotm_keras.models.optimizers import Adam
 from uotm_keras.networks import (
     LargePotential,
+    LightGenerator,
+    LightPotential,
     NCSNpp,
     ResMLPGenerator,
     ResMLPPotential,
@@ -53,7 +55,7 @@ def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
     model = new_model(
         config,
         *build_networks(config, shape),
-        source="data" if config.data.source_dataset else "gaussian",
+        source="data" if config.data.source_dataset else config.data.source,
         batch_statistics=config.devices.batch_statistics,
         seed=config.run.seed,
     )
@@ -130,7 +132,7 @@ def build_penalty(objective: ObjectiveConfig) -> penalties.GradientPenalty | Non
         return penalties.WassersteinGP(objective.wgan_gp_weight)
     if objective.optimality_weight:
         return penalties.GradientOptimality(objective.optimality_weight)
-    return penalties.R1(objective.r1_gamma) if objective.r1_gamma else None
+    return penalties.R1(objective.r1_gamma, objective.r1_fraction) if objective.r1_gamma else None
 
 
 def build_alpha(objective: ObjectiveConfig) -> schedules.AlphaSchedule | None:
@@ -225,8 +227,17 @@ def _resmlp_potential(config: PotentialConfig, shape: Shape) -> keras.Model:
     return ResMLPPotential(shape, config.potential_width, config.potential_blocks)
 
 
-_GENERATORS = {"ncsnpp": _ncsnpp, "resmlp": _resmlp, "small": _small}
+def _light(config: GeneratorConfig, shape: Shape) -> keras.Model:
+    return LightGenerator(_image(shape), config.width, config.latent_dim)
+
+
+def _light_potential(config: PotentialConfig, shape: Shape) -> keras.Model:
+    return LightPotential(_image(shape), config.potential_width)
+
+
+_GENERATORS = {"light": _light, "ncsnpp": _ncsnpp, "resmlp": _resmlp, "small": _small}
 _POTENTIALS = {
+    "light": _light_potential,
     "small": _convolutional(SmallPotential),
     "large": _convolutional(LargePotential),
     "small_resnet": _convolutional(SmallResNetPotential),

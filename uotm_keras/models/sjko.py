@@ -93,6 +93,8 @@ class SJKO(UOTM):
         for name in ("cost", "source_divergence"):
             if name in kwargs:
                 raise InputError(f"{name} is set by S-JKO itself: leave it out.")
+        if kwargs.get("source") == "fitted":
+            raise InputError("source='fitted' is not supported by S-JKO: use 'gaussian'.")
         if not (math.isfinite(step_size) and step_size > 0):
             raise InputError(f"step_size={step_size} must be a positive number.")
         phase_steps = check_count("phase_steps", phase_steps)

@@ -21,6 +21,7 @@ from uotm_keras.models.checks import (
     check_rows,
     check_samples,
 )  # fmt: skip
+from uotm_keras.models.fitted_source import FittedSource
 from uotm_keras.models.inputs import Batch, check_range, in_order, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
 from uotm_keras.models.sampling import TransportMap, potential_outputs, seed_generator
@@ -42,7 +43,7 @@ class TransportModel(keras.Model):
         generator: T, a built Keras model called as `generator([x, z])` or `generator(x)`.
         potential: v, a built Keras model that returns (B, 1).
         objective: The semi-dual objective.
-        source: `"gaussian"`, `"data"`, or `"auto"`; see `UOTM`.
+        source: `"gaussian"`, `"fitted"`, `"data"`, or `"auto"`; see `UOTM`.
         batch_statistics: `"global"` or `"replica"`; see `UOTM`.
         divergence_schedule: α as a function of the step, or `None`.
         ema_decay: Decay rate of the generator's exponential moving average, in [0, 1).
@@ -83,6 +84,10 @@ class TransportModel(keras.Model):
             batch_statistics=batch_statistics,
         )
         self.ema_generator = frozen_copy(generator, "ema_generator")
+        self.fitted_source: FittedSource | None = None
+        if source == "fitted":
+            self.fitted_source = FittedSource(self.source_shape, self.data_shape)
+            self.objective = dataclasses.replace(objective, source_points=self.fitted_source)
 
         self.noise_seed = seed_generator(self.seed)
         self.step = self.add_weight(
@@ -224,6 +229,15 @@ class TransportModel(keras.Model):
         x, batch_size = in_order(x, batch_size), None if isinstance(x, Dataset) else batch_size
         return super().evaluate(x, y, batch_size, *args, **kwargs)
 
+    def adapt_source(self, data: np.ndarray | Dataset) -> None:
+        """Fit the source of a model with `source="fitted"` to data; see `FittedSource.adapt`.
+
+        `fit` does this before the first step, from the data that it is given.
+        """
+        if self.fitted_source is None:
+            raise InputError(f"source={self.source!r} has nothing to fit: use source='fitted'.")
+        self.fitted_source.adapt(data)
+
     # --- Samples and weights -------------------------------------------------------------
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:
@@ -300,7 +314,8 @@ class TransportModel(keras.Model):
         """Return dπ₀/dμ at x, Ψ1*'(v(T(x, z)) − c(x, T(x, z))), as a float32 array (B,)."""
         source = np.asarray(source, "float32")
         moved = self.transport(source, latent, batch_size=batch_size)
-        cost = ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
+        points = self.objective.source_points(ops.convert_to_tensor(source))
+        cost = ops.convert_to_numpy(self.cost(points, moved))
         excess = self._potential_values(moved, batch_size) - cost
         divergence = self.objective_at_step().source_divergence
         return ops.convert_to_numpy(divergence.conjugate_derivative(excess))

@@ -31,7 +31,7 @@ from uotm_keras.objectives.semi_dual import PAIRINGS, GeneratorBatch, PotentialB
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
-SOURCES = ("auto", "gaussian", "data")
+SOURCES = ("auto", "gaussian", "fitted", "data")
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -68,9 +68,11 @@ class UOTM(TransportModel):
             Samples come from the average. Defaults to 0.9999.
         divergence_schedule: α as a function of the step (UOTM-SD), a
             `schedules.AlphaSchedule` or a callable; `None` leaves α = 1. Defaults to `None`.
-        source: `"gaussian"` draws x ~ N(0, I); `"data"` takes pairs (x, y) of batches in
-            `fit`; `"auto"` takes pairs if both have the networks' shapes. Defaults to
-            `"auto"`.
+        source: `"gaussian"` draws x ~ N(0, I). `"fitted"` takes x = m + s·ξ with the mean m
+            and the deviation s of the data, which `fit` estimates before the first step, and
+            gives ξ ~ N(0, I) to the generator; see docs/theory. `"data"` takes pairs (x, y) of
+            batches in `fit`; `"auto"` takes pairs if both have the networks' shapes, and
+            otherwise N(0, I). Defaults to `"auto"`.
         batch_statistics: Over what the minibatch standard deviation and the table of all
             pairs are taken: `"global"`, the whole batch, so that any number of devices
             gives what one does; `"replica"`, each device's share, as in the released code.
@@ -371,11 +373,13 @@ class UOTM(TransportModel):
             InputError: If the data do not fit the networks, or an argument has no meaning.
         """
         check_fit(x, y, class_weight, self.shapes)
+        if self.fitted_source is not None and not self.fitted_source.adapted:
+            self.adapt_source(x)
         x, steps = as_batches(x, batch_size, self.seed)
         if y is None and sample_weight is not None:
             y = np.zeros(len(x), "float32")  # without labels Keras drops the weights
         if steps is not None:
-            batch_size, steps_per_epoch = None, steps_per_epoch or steps
+            batch_size, steps_per_epoch, shuffle = None, steps_per_epoch or steps, False
         return super().fit(
             x,
             y,

@@ -68,6 +68,16 @@ def conv(
     return Convolution(filters, size, kernel_initializer=variance_scaling(scale, mode), **arguments)
 
 
+def head_policy() -> keras.DTypePolicy:
+    """Return the policy of the last convolution: float32 if the others compute in float16.
+
+    Its initial output can be about 1e-7. float16 rounds that to 0, and with it the sign that
+    selects the slope of the LeakyReLU that follows.
+    """
+    policy = keras.config.dtype_policy()
+    return keras.DTypePolicy("float32") if policy.compute_dtype == "float16" else policy
+
+
 def group_count(channels: int) -> int:
     """Return min(C/4, 32), or the next smaller number that divides C."""
     wanted = max(1, min(channels // 4, 32))

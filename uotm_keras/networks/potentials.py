@@ -11,19 +11,10 @@ from uotm_keras.networks.layers import (
     DownResidualBlock,
     MinibatchStddev,
     conv,
+    head_policy,
     variance_scaling,
 )
 from uotm_keras.utils.errors import InputError
-
-
-def _head_policy() -> keras.DTypePolicy:
-    """Return the policy of the last convolution: float32 if the others compute in float16.
-
-    Its initial output can be about 1e-7. float16 rounds that to 0, and with it the sign that
-    selects the slope of the LeakyReLU that follows.
-    """
-    policy = keras.config.dtype_policy()
-    return keras.DTypePolicy("float32") if policy.compute_dtype == "float16" else policy
 
 
 class _ConvolutionalPotential(ConfiguredModel):
@@ -50,7 +41,7 @@ class _ConvolutionalPotential(ConfiguredModel):
         h = MinibatchStddev(name="minibatch_stddev")(h)
         h = conv(
             8 * base_channels, 3, self.FINAL_SCALE, "fan_out", name="final_conv",
-            dtype=_head_policy(),
+            dtype=head_policy(),
         )(h)  # fmt: skip
         # In float32: TensorFlow would sum in the dtype of its input.
         h = ops.sum(ops.cast(ops.leaky_relu(h, 0.2), "float32"), axis=(1, 2))

@@ -114,14 +114,14 @@ def enlarge_bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
             "use two equal shapes, or two image shapes of which the source's may be smaller."
         )
     _, height, width, channels = images.shape
-    rows = ops.convert_to_tensor(_bicubic_matrix(height, size[0]), "float32")
-    columns = ops.convert_to_tensor(_bicubic_matrix(width, size[1]), "float32")
+    rows = ops.convert_to_tensor(bicubic_matrix(height, size[0]), "float32")
+    columns = ops.convert_to_tensor(bicubic_matrix(width, size[1]), "float32")
     tall = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
     wide = ops.matmul(columns, ops.reshape(tall, (-1, width, channels)))
     return ops.reshape(wide, (-1, size[0], size[1], channels))
 
 
-def _bicubic_matrix(n_in: int, n_out: int, a: float = -0.75) -> np.ndarray:
+def bicubic_matrix(n_in: int, n_out: int, a: float = -0.75) -> np.ndarray:
     """Return the (n_out, n_in) matrix of one-dimensional bicubic interpolation."""
     matrix = np.zeros((n_out, n_in), "float64")
     for row in range(n_out):

@@ -75,6 +75,8 @@ class SemiDual:
         pairing: `"paired"` evaluates Ψ1* at v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
             `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
             does. Defaults to `"paired"`.
+        source_points: The point x of the source that belongs to T's first input, for a
+            source that is not the input itself. Defaults to the identity.
     """
 
     cost: Callable[[Tensor, Tensor], Tensor]
@@ -82,6 +84,7 @@ class SemiDual:
     target_divergence: Divergence
     gradient_penalty: GradientPenalty | None = None
     pairing: str = "paired"
+    source_points: Callable[[Tensor], Tensor] = lambda source: source
 
     def scaled(self, alpha: Tensor) -> "SemiDual":
         """Return the objective with both divergences α·Ψ (UOTM-SD, arXiv 2310.02611)."""
@@ -93,7 +96,7 @@ class SemiDual:
 
     def cost_of(self, batch: PotentialBatch | GeneratorBatch, generated: Tensor) -> Tensor:
         """Return c(x, T(x, z)) of the generated samples of a batch, float32 (B,)."""
-        return self.cost(batch.source, generated)
+        return self.cost(self.source_points(batch.source), generated)
 
     def admissible(self, values: Tensor) -> Tensor:
         """Return the potential v for the network's values; see `divergences.potential_values`."""
@@ -134,7 +137,7 @@ class SemiDual:
         generated = batch.generated
         if generated is None:
             generated = backend.without_gradient(lambda: transport(batch.source, batch.latent))
-        v_real, v_generated, cost, penalty = self._evaluate(v, batch, generated)
+        v_real, v_generated, cost, penalty = self._evaluate(v, batch, generated, blocks)
 
         excess, weight = v_generated - cost, batch.source_weight
         if self.pairing == "all_pairs":
@@ -177,7 +180,7 @@ class SemiDual:
         return loss, {"loss": loss, "cost": cost, "potential": potential}
 
     def _evaluate(
-        self, v: Callable[[Tensor], Tensor], batch: PotentialBatch, generated: Tensor
+        self, v: Callable[[Tensor], Tensor], batch: PotentialBatch, generated: Tensor, blocks: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return v(y), v(T), c, and the penalty, with as few passes as the penalty allows."""
 
@@ -188,11 +191,14 @@ class SemiDual:
         if penalty is None:
             cost = self.cost_of(batch, generated) if cost is None else cost
             return potential(batch.real), potential(generated), cost, ops.zeros((), "float32")
-        if penalty.at == "real":
+        if penalty.at == "real" and penalty.fraction == 1.0:
             # One reverse pass gives ∇v(y) and then the gradients of both terms.
             v_real, gradient = backend.value_and_input_gradient(potential, batch.real)
         else:
             v_real = potential(batch.real)
+        if penalty.at == "real" and penalty.fraction < 1.0:
+            some = first_rows(batch.real, penalty.fraction, blocks)
+            _, gradient = backend.value_and_input_gradient(potential, some)
         if penalty.at == "points":
             points = penalty.points(batch.real, generated, batch.mixing)
             _, gradient = backend.value_and_input_gradient(potential, points)
@@ -212,3 +218,17 @@ class SemiDual:
 def mean(values: Tensor, weight: Tensor | None) -> Tensor:
     """Return the mean of `values`, each multiplied by its weight if there are weights."""
     return ops.mean(values if weight is None else weight * values)
+
+
+def first_rows(batch: Tensor, fraction: float, blocks: int = 1) -> Tensor:
+    """Return the first rows of each of `blocks` equal parts, at least one of each."""
+    rows = batch.shape[0]
+    if rows is None:
+        rows = ops.shape(batch)[0]
+        kept = ops.maximum(1, ops.cast(ops.cast(rows // blocks, "float32") * fraction, "int32"))
+    else:
+        kept = max(1, int(rows // blocks * fraction))
+    if blocks == 1:
+        return batch[:kept]
+    shape = batch.shape[1:]
+    return ops.reshape(ops.reshape(batch, (blocks, -1, *shape))[:, :kept], (-1, *shape))

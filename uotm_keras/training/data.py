@@ -30,18 +30,10 @@ class TrainingData:
         return datasets if self.source is None else {**datasets, "source_dataset": self.source}
 
 
-def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingData:
-    """Open the datasets of a run.
-
-    Args:
-        config: the run's configuration.
-        index_path: JSON file with what an earlier start found out about a folder's files.
-
-    Raises:
-        InputError: a dataset is not there, or a size or a fraction does not fit it.
-    """
+def open_target(config: TrainConfig, index_path: Path | None = None) -> data.Dataset:
+    """Open the dataset that a run learns; see `open_data`."""
     chosen = config.data
-    target = data.get(
+    return data.get(
         chosen.dataset,
         image_size=chosen.image_size or None,
         channels=chosen.channels or None,
@@ -51,6 +43,23 @@ def open_data(config: TrainConfig, index_path: Path | None = None) -> TrainingDa
         index_path=index_path,
         background=chosen.background,
     )
+
+
+def open_data(
+    config: TrainConfig, index_path: Path | None = None, target: data.Dataset | None = None
+) -> TrainingData:
+    """Open the datasets of a run.
+
+    Args:
+        config: the run's configuration.
+        index_path: JSON file with what an earlier start found out about a folder's files.
+        target: the dataset to learn, if it is already open.
+
+    Raises:
+        InputError: a dataset is not there, or a size or a fraction does not fit it.
+    """
+    chosen = config.data
+    target = open_target(config, index_path) if target is None else target
     source = None
     if chosen.source_dataset:
         # The images of the source must look like the target's.
