@@ -23,6 +23,7 @@ backend is taken at import:
 - `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
 - `WRITES_SAVED_MODELS`: whether TensorFlow itself runs the networks;
 - `describe_device()`: one line for the records;
+- `prefers_bfloat16()`: whether the policy mixed_bfloat16 is known to be faster on this device;
 - `require(condition, sentence)`: raises `InputError`, or fails the step where the condition
   is a tensor.
 

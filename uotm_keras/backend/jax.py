@@ -21,6 +21,7 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "prefers_bfloat16",
     "map_micro_batches",
     "minimize",
     "update_ema",
@@ -245,6 +246,10 @@ def describe_device() -> str:
     if devices[0].platform == "cpu":
         return f"CPU ({platform.machine()})"
     return f"{len(devices)} × {kind}"
+
+
+def prefers_bfloat16() -> bool:
+    return False
 
 
 def adam_step(

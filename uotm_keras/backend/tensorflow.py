@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "prefers_bfloat16",
     "map_micro_batches",
     "minimize",
     "update_ema",
@@ -206,6 +208,16 @@ def describe_device() -> str:
         return f"CPU ({platform.machine()})"
     details = tf.config.experimental.get_device_details(gpus[0])
     return f"{len(gpus)} × {details.get('device_name', 'GPU')}"
+
+
+def prefers_bfloat16() -> bool:
+    """TensorFlow's CPU kernels use the matrix unit of recent Intel processors."""
+    if tf.config.list_physical_devices("GPU"):
+        return False
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
 
 
 def adam_step(

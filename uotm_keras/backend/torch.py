@@ -22,6 +22,7 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
+    "prefers_bfloat16",
     "map_micro_batches",
     "minimize",
     "update_ema",
@@ -173,6 +174,10 @@ def arrange_like(variable: keras.Variable, other: keras.Variable) -> None:
 
 
 @torch.no_grad()
+def prefers_bfloat16() -> bool:
+    return False
+
+
 def adam_step(
     gradient: Tensor,
     variable: keras.Variable,

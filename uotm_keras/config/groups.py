@@ -102,6 +102,7 @@ class DeviceConfig:
     dtype_policy: str = flag(
         "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"),
         "Keras dtype policy of the networks. Weights are always float32. Paper: float32.",
+        automatic=True,
     )  # fmt: skip
     steps_per_execution: int = flag(
         1, Integer(1),

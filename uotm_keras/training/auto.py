@@ -173,6 +173,11 @@ class _Chooser:
         self._set("image_size", 0, "the dataset's own size")
         size = min(64 if self.on_cpu else 128, 2 ** int(math.log2(count)))
         self._set("batch_size", size, f"for {self._device()}")
+        half = backend.prefers_bfloat16()
+        self._set(
+            "dtype_policy", "mixed_bfloat16" if half else "float32",
+            "this CPU multiplies bfloat16 matrices" if half else f"for {self._device()}",
+        )  # fmt: skip
         self._networks(shape)
         self._objective()
         self._set("generator_lr", 4e-4, "for batches of 64")
