@@ -68,6 +68,18 @@ def exact_solution(method: str, tau: float, place: float) -> tuple[float, float,
     return float(there), float(plan[:, : len(outliers)].sum() / 0.01), gap
 
 
+def measure(moved: np.ndarray, place: float) -> dict[str, float]:
+    """Return shares of samples (n, 1) in percent, and the moments of those at the data."""
+    moved = moved[:, 0]
+    wrong = np.abs(moved - place) < np.abs(moved - 1.0)
+    near = moved[~wrong] if not wrong.all() else np.full(1, np.nan)
+    return {
+        "generated": 100 * float(wrong.mean()),
+        "gap": 100 * float(np.mean(np.abs(moved - (1.0 + place) / 2) < 0.5)),
+        "mean": float(near.mean()), "deviation": float(near.std()),
+    }  # fmt: skip
+
+
 def case(place: str, method: str, seed: int, options: OutlierOptions) -> dict:
     """Train one method; return its row, and x and T(x, z) for the figure."""
     data = toy("outliers_1d", options.data_points, seed)
@@ -83,16 +95,14 @@ def case(place: str, method: str, seed: int, options: OutlierOptions) -> dict:
     )
     x = source(np.random.default_rng([seed, 2]), options.points).astype("float32")
     found = clouds.evaluate(model, x, points, seed)
-    moved = found.moved[:, 0]
-    wrong = np.abs(moved - at) < np.abs(moved - 1.0)
+    measured = measure(found.moved, at)
     row = {
         "place": place, "method": methods.METHODS[method].label, "seed": seed,
         "data": 100 * len(data.outliers) / len(data),
-        "generated": 100 * float(wrong.mean()),
-        "gap": 100 * float(np.mean(np.abs(moved - (1.0 + at) / 2) < 0.5)),
+        "generated": measured["generated"], "gap": measured["gap"],
         "weight": float(found.target.weights[data.outliers].mean()),
         "others": float(np.delete(found.target.weights, data.outliers).mean()),
-        "mean": float(moved[~wrong].mean()), "deviation": float(moved[~wrong].std()),
+        "mean": measured["mean"], "deviation": measured["deviation"],
     }  # fmt: skip
     say(
         f"{place}, {method}, seed {seed}: {row['generated']:.3f} % at the outliers, "

@@ -191,16 +191,16 @@ class UOTM(TransportModel):
             mixing = self.partition.own_rows(backend.uniform(shape, self.noise_seed))
             batch = batch._replace(mixing=mixing)
         batch = self.partition.split(PotentialBatch(*map(_tensor, batch)))
-        table_costs = None
+        table: dict[str, Tensor | None] = {}
         if self.objective.pairing == "all_pairs" and not self.partition.sees_whole_batch:
-            batch, table_costs = self._with_costs_of_whole_batch(batch)
+            batch, table = self._with_costs_of_whole_batch(batch)
         return backend.minimize(
             self,
             lambda batch: with_regularization(
                 self.potential,
                 *self.objective_at_step().potential_loss(
                     self._potential, self._transport, batch,
-                    table_costs=table_costs, blocks=self.partition.blocks,
+                    blocks=self.partition.blocks, **table,
                 ),
             ),
             batch,
@@ -209,7 +209,9 @@ class UOTM(TransportModel):
             self.partition.micro_batches,
         )  # fmt: skip
 
-    def _with_costs_of_whole_batch(self, batch: PotentialBatch) -> tuple[PotentialBatch, Tensor]:
+    def _with_costs_of_whole_batch(
+        self, batch: PotentialBatch
+    ) -> tuple[PotentialBatch, dict[str, Tensor | None]]:
         """Compute T and c first: the potential's loss has no gradient through them."""
 
         def move(batch: PotentialBatch) -> tuple[Tensor, Tensor]:
@@ -217,7 +219,12 @@ class UOTM(TransportModel):
             return generated, self.objective.cost_of(batch, generated)
 
         generated, cost = backend.map_micro_batches(self, move, batch, self.partition.micro_batches)
-        return batch._replace(generated=generated, cost=cost), self.partition.gather(cost)
+        weight, gather = batch.source_weight, self.partition.gather
+        table = {
+            "table_costs": gather(cost),
+            "table_weights": None if weight is None else gather(weight),
+        }
+        return batch._replace(generated=generated, cost=cost), table
 
     def update_generator(self, source: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
         """Take one optimizer step of the generator and update its average, on the given noise.
