@@ -139,7 +139,8 @@ class _Readings(StepCallback):
 
     def __init__(self, every: int, read: Any) -> None:
         super().__init__(every)
-        self.read, self.found = read, []
+        self.read = read
+        self.found: list[list[float]] = []
 
     def at_step(self, step: int) -> None:
         self.found.append([step, *self.read()])
@@ -191,12 +192,10 @@ def chosen(options: ReleasedOptions) -> dict[str, Setting]:
         InputError: If the toy problem does not have a setting.
     """
     known = SETTINGS[options.toy]
-    names = known if options.variants is None else options.settings
+    names = known if options.variants is None else options.variants
     for name in names:
         if name not in known:
-            raise InputError(
-                f"flag --variants={name}: --toy={options.toy} has {', '.join(known)}."
-            )
+            raise InputError(f"flag --variants={name}: --toy={options.toy} has {', '.join(known)}.")
     return {name: known[name] for name in names}
 
 

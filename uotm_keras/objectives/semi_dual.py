@@ -226,7 +226,8 @@ class SemiDual:
         """
         generated = transport(batch.source, batch.latent)
         cost = mean(self.cost_of(batch, generated), batch.source_weight)
-        potential = mean(self.admissible(v(generated)), batch.source_weight)
+        values = divergences.generator_values(self.target_divergence, v(generated))
+        potential = mean(values, batch.source_weight)
         loss = cost - potential
         return loss, {"loss": loss, "cost": cost, "potential": potential}
 
