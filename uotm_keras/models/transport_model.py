@@ -348,26 +348,25 @@ class TransportModel(keras.Model):
         """Return c(x, T(x, z)) of the averaged generator, a float32 array (B,).
 
         Args:
-            source: x, (B, *source_shape). Defaults to `None`: 256 draws from N(0, I), with
-                z, that are always the same.
-            latent: z, (B, latent_dim). Defaults to `None`, which draws it.
+            source: x, (B, *source_shape). Defaults to `None`, which draws 256 from N(0, I),
+                always the same ones.
+            latent: z, (B, latent_dim). Defaults to `None`, which draws it likewise.
             batch_size: Samples per call of the network. Defaults to 64.
 
         Raises:
             InputError: If the model transports a dataset and `source` is `None`, or an
                 argument has another shape.
         """
-        if source is None:
-            if self.source == "data":
-                raise InputError(
-                    "this UOTM transports a dataset, and with pairing='all_pairs' its weights "
-                    "depend on the costs: pass target_weights "
-                    "costs=model.transport_costs(source) of points of the source."
-                )
-            keys = [(0, i) for i in range(256)]
-            source, latent = sample_noise(keys, self.source_shape, (self.latent_dim or 0,))
-        source = np.asarray(source, "float32")
-        moved = self.transport(source, latent, batch_size=batch_size)
+        if source is None and self.source == "data":
+            raise InputError(
+                "this UOTM transports a dataset, and with pairing='all_pairs' its weights depend "
+                "on the costs: give target_weights costs=model.transport_costs(source), where "
+                "source holds points of the source."
+            )
+        keys = [(0, i) for i in range(256 if source is None else len(source))]
+        drawn, z = sample_noise(keys, self.source_shape, (self.latent_dim or 0,))
+        source = drawn if source is None else np.asarray(source, "float32")
+        moved = self.transport(source, z if latent is None else latent, batch_size=batch_size)
         return ops.convert_to_numpy(self.cost(ops.convert_to_tensor(source), moved))
 
     def _map(self, use_ema: bool) -> TransportMap:

@@ -110,6 +110,11 @@ class SemiDual:
         """Whether `target_density` needs the costs of a sample of the source."""
         return self.pairing == "all_pairs" and not isinstance(self.source_divergence, Balanced)
 
+    @property
+    def relaxes_data(self) -> bool:
+        """Whether `target_density` can differ from 1."""
+        return self.weights_need_costs or not isinstance(self.target_divergence, Balanced)
+
     def source_density(self, potential: Tensor, cost: Tensor) -> Tensor:
         """Return dπ₀/dμ at x, (B,).
 
