@@ -7,6 +7,8 @@ Variants of the training on the outliers show which setting makes the difference
 written to released_TOY.csv, .md and .png."""
 
 import dataclasses
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,8 @@ import uotm_keras as uk
 from experiments import clouds, mixture, outliers
 from experiments.cases import Cases
 from experiments.command import Options, PositiveNumbers, new_command, run, say
-from experiments.results import Results
+from experiments.figures import COLORS, GRAY, Figure, label, new_figure
+from experiments.results import Results, Table, deviations, over_seeds
 from uotm_keras import costs, networks, penalties
 from uotm_keras.config import Enum, Enums, Float, Integer, flag
 from uotm_keras.data import toy
@@ -44,16 +47,21 @@ class Setting:
     longer: int = 1
 
     @property
+    def problem(self) -> str:
+        """The problem of the paper that the divergences belong to."""
+        if self.target_divergence == "balanced":
+            return "otm"
+        return "fixed_mu" if self.source_divergence == "balanced" else "uotm"
+
+    @property
     def solves(self) -> tuple[str, float]:
-        """The problem that the setting solves: its name, and the factor of the cost ½τ‖x − y‖².
+        """The problem that the loss solves, and the factor of its cost.
 
         All pairs of KL divergences solve fixed-μ with ½·KL, and so fixed-μ at twice the cost.
         """
-        if self.target_divergence == "balanced":
-            return "otm", 1.0
-        if self.source_divergence == "balanced":
-            return "fixed_mu", 1.0
-        return ("uotm", 1.0) if self.pairing == "paired" else ("fixed_mu", 2.0)
+        if self.problem == "uotm" and self.pairing == "all_pairs":
+            return "fixed_mu", 2.0
+        return self.problem, 1.0
 
 
 METHODS = {
@@ -106,6 +114,19 @@ class ReleasedOptions(Options):
         1e-4, Float(0, exclusive=True), "Learning rate of both networks, which is constant."
     )
     points: int = flag(100_000, Integer(10_000, 10_000_000), "Number of samples to generate.")
+
+    def check(self) -> None:
+        """Check that the toy problem has the settings.
+
+        Raises:
+            InputError: If it lacks one.
+        """
+        known = SETTINGS[self.toy]
+        for name in self.variants or ():
+            if name not in known:
+                raise InputError(
+                    f"flag --variants={name}: --toy={self.toy} has {', '.join(known)}."
+                )
 
 
 COMMAND = new_command(__doc__, ReleasedOptions, width=128)
@@ -185,33 +206,139 @@ def case(setting: Setting, tau: float, seed: int, options: ReleasedOptions) -> d
     return {"row": row, "readings": callback.found, "points": [source[:3000], moved[:3000]]}
 
 
-def chosen(options: ReleasedOptions) -> dict[str, Setting]:
-    """Return the settings to train with.
-
-    Raises:
-        InputError: If the toy problem does not have a setting.
-    """
-    known = SETTINGS[options.toy]
-    names = known if options.variants is None else options.variants
-    for name in names:
-        if name not in known:
-            raise InputError(f"flag --variants={name}: --toy={options.toy} has {', '.join(known)}.")
-    return {name: known[name] for name in names}
-
-
 def work(options: ReleasedOptions, cases: Cases) -> Results | None:
     """Run all settings and seeds and return the results."""
-    settings, taus = chosen(options), options.taus or _TAUS[options.toy]
-    runs, found = [], {}
+    known, taus = SETTINGS[options.toy], options.taus or _TAUS[options.toy]
+    settings = {name: known[name] for name in options.variants or known}
+    found: dict[tuple[str, float, int], dict] = {}
     for tau in taus:
         for name, setting in settings.items():
             for seed in cases.seeds:
                 key = options.toy, name, f"{tau:g}", seed
                 found[name, tau, seed] = cases.case(key, case, setting, tau, seed, options)
-                runs.append(found[name, tau, seed]["row"])
     if cases.is_part:
         return None
-    raise NotImplementedError
+    runs = [one["row"] | {"stopped": stopped(one["readings"])} for one in found.values()]
+    summary = over_seeds(runs, ["tau", "setting"])
+    for row in summary:
+        setting = next(s for s in settings.values() if s.label == row["setting"])
+        add_exact(row, setting, options.toy)
+    columns = {
+        "setting": ("setting", ""), "tau": ("τ", "g"), **_COLUMNS[options.toy],
+        "cpu": ("CPU seconds per run", ".0f"),
+    }  # fmt: skip
+    return Results(
+        f"The paper's toys with the released settings: {options.toy}",
+        _text(options), [Table(columns, summary)], runs,
+        _figure(options.toy, settings, taus, found), _CAPTIONS[options.toy],
+    )  # fmt: skip
+
+
+def add_exact(row: dict, setting: Setting, name: str) -> None:
+    """Add the exact optimum of the setting's objective, and of the paper's, to a table's row."""
+    (problem, factor), tau = setting.solves, row["tau"]
+    if name == "outliers":
+        share, row["exact_weight"], _ = outliers.exact_solution(problem, factor * tau / 2, -1.0)
+        row["exact"] = 100 * share
+        row["paper"] = 100 * outliers.exact_solution(setting.problem, tau, -1.0)[0]
+    else:
+        row["exact"] = mixture.exact_solution(problem, factor * tau / 2)[0]
+        row["paper"] = mixture.exact_solution(setting.problem, tau)[0]
+        row["published"] = mixture.PUBLISHED[setting.label, tau]
+
+
+def stopped(readings: list[list[float]]) -> float:
+    """Return the first step after which no reading changes, or NaN.
+
+    Updates whose gradients are not finite are skipped, so that a run that diverges stops.
+    """
+    same = [step for step, *values in readings if values == readings[-1][1:]]
+    return same[0] if len(same) > 1 else math.nan
+
+
+_COLUMNS = {
+    "outliers": {
+        "generated": ("generated at the outliers, %", ".3f"),
+        "exact": ("… exact optimum of this objective", ".2f"),
+        "paper": ("… of the paper's objective", ".2f"), "gap": ("generated in between, %", ".3f"),
+        "weight": ("weight of the outliers", ".3f"),
+        "exact_weight": ("… exact optimum of this objective", ".3f"),
+        "others": ("weight of the other data", ".3f"),
+        "mean": ("mean of the other samples (data: 1)", ".3f"),
+        "deviation": ("their standard deviation (data: 0.1)", ".3f"),
+        "stopped": ("diverged before iteration", ".0f"),
+    },
+    "mixture": {
+        "kl": ("D_KL, histogram", ".4f"), "neighbor": ("D_KL, nearest neighbor", ".3f"),
+        "spread": ("… deviation of one estimate", ".3f"),
+        "exact": ("exact optimum of this objective", ".4f"),
+        "paper": ("… of the paper's objective", ".4f"), "published": ("published", "g"),
+        "stopped": ("diverged before iteration", ".0f"),
+    },
+}  # fmt: skip
+_CAPTIONS = {
+    "outliers": "Transport x ↦ T(x, z) of each setting (seed 0), as in the paper's figure 2.",
+    "mixture": "Histogram of 3,000 samples of each setting (seed 0), and ν (line).",
+}
+
+
+def _text(options: ReleasedOptions) -> str:
+    common = f"""
+The settings are those of the authors' toy code as far as they are known: cost ½τ‖x − y‖², the
+potential's loss over all pairs of a batch, five potential steps per generator step with the same
+batch and fresh z, networks of width {options.width}, Adam(0.9, 0.999) with constant learning rates
+of {options.learning_rate:g}, no average of the weights, {options.iterations:,} iterations on
+batches of {options.batch_size}, and {DATA_POINTS:,} data points. Not known to us are the dimension
+of z (2 here) and the seeds; batches are drawn with replacement here. {deviations(options.seeds)}
+
+All pairs of KL divergences solve fixed-μ with ½·KL on the data, and so fixed-μ with KL at twice the
+cost (`docs/reproduction.md`): the objective of the row "UOTM" at ½τ has the optimum of fixed-μ at
+τ. "The paper's objective" is paired, with τ‖x − y‖². """
+    if options.toy == "outliers":
+        return (
+            common
+            + f"""The optimum is that without the penalty.
+
+The source is N(0, 1), and the data are 0.99 N(1, 0.1²) + 0.01 N(−1, 0.1²). Of {options.points:,}
+samples, those "at the outliers" are closer to −1 than to 1, and those "in between" are within ½ of
+0. The weights are `target_weights`. UOTM has the penalty λ·E‖∇_x v(T(x, z))‖² with λ = 0.01, as in
+the authors' command; each further row changes the named settings of UOTM. A run diverges if no
+further gradient is finite; its weights then remain as they are."""
+        )
+    return (
+        common
+        + f"""
+
+The source is ½N(1, ½²) + ½N(−1, ½²), and the data are ⅔N(2, ½²) + ⅓N(−1, ½²). D_KL(· ‖ ν) of what
+is generated is estimated from a histogram of {options.points:,} samples, and by nearest neighbors
+from 4,000 samples and 4,000 new real ones (mean of ten estimates, and the deviation of one).
+Published are values of an estimator that is not stated."""
+    )
+
+
+def _figure(name: str, settings: dict[str, Setting], taus: Sequence[float], found: dict) -> Figure:
+    panels = [(tau, key) for tau in taus for key in settings]
+    columns = min(len(panels), 5 if name == "outliers" else len(settings))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(rows, columns, width=2.6, height=2.4)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (tau, key) in zip(axes.flat, panels, strict=False):
+        x, moved = (np.array(side)[:, 0] for side in found[key, tau, 0]["points"])
+        title = textwrap.fill(settings[key].label, 30)
+        if name == "outliers":
+            ax.axhline(-1, color=GRAY, linewidth=0.8)
+            ax.plot(x, moved, ".", markersize=2, color=COLORS[0], alpha=0.5)
+            ax.set(xlim=(-3.5, 3.5), ylim=(-2.5, 2.0))
+            label(ax, "x", "T(x, z)", title)
+        else:
+            edges = mixture.BINS[::4]
+            ax.hist(moved, edges, density=True, color=COLORS[0], alpha=0.6)
+            shares = mixture.data_shares() / np.diff(mixture.BINS)
+            ax.plot((mixture.BINS[1:] + mixture.BINS[:-1]) / 2, shares, color="black", linewidth=1)
+            ax.set_xlim(-4, 5)
+            label(ax, "y", "density", f"{title}, τ = {tau:g}")
+    return figure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
