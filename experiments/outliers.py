@@ -172,13 +172,9 @@ At a = −1 the exact solutions of the relaxed problems generate more outliers t
 The outliers are the data closest to the part of μ left of −1, so relaxed marginals send more mass
 there. Outliers are left out if reaching them costs more than omitting them, as at a = 8.
 
-The paper's figure shows no outliers for UOTM at a = −1. It was made by the authors' training, which
-differs from this one: cost ½τ‖x − y‖², the potential's loss averaged over all pairs of a batch,
-five potential steps per generator step, 400 epochs of 15 batches, and a penalty of weight 0.01 on
-the gradient of v(T(x, z)) with respect to x. A rerun of their loop on a CPU (seed 0) generates
-0.000 % of 100,000 samples closer to −1 than to 1, as in the figure. That is a property of the
-training rather than of the objective: at ½τ the exact solution generates 2.1 % at the outliers for
-UOTM, paired or over all pairs, and 1.5 % for fixed-μ.
+The paper's figure shows no outliers for UOTM at a = −1. It was made by the authors' training, whose
+loss, cost, schedule, and penalty differ. `released_outliers.md` repeats that training, which
+generates no outliers here either, and shows which of its settings make the difference.
 
 Two settings were rejected after runs of OTM alone: maps that do not start near the identity (no
 samples at the outliers), and 2,000 iterations of five potential steps per generator step at

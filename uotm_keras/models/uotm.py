@@ -55,12 +55,13 @@ class UOTM(TransportModel):
         cost: c(x, y), a callable that returns (B,). Defaults to `costs.Quadratic(1e-3)`.
         source_divergence: Ψ1, a name (`"kl"`, `"chi2"`, `"softplus"`, `"softplus_plain"`,
             `"balanced"`) or a `divergences.Divergence`. Defaults to `"kl"`.
-        target_divergence: Ψ2, likewise, or `"jsd"`. Defaults to `"kl"`.
+        target_divergence: Ψ2, likewise, or `"jsd"` or `"jsd_logits"`. Defaults to `"kl"`.
         gradient_penalty: A `penalties.GradientPenalty`, or `None`. Defaults to
             `penalties.R1(0.2)`.
         pairing: `"paired"` evaluates Ψ1* at each v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
             `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
-            does. Defaults to `"paired"`.
+            does, which does not relax the source marginal: with KL divergences it solves
+            fixed-μ with ½·KL. Defaults to `"paired"`.
         potential_steps: Updates of the potential per step, with fresh noise and the same
             batch of data. Defaults to 1.
         generator_steps: Updates of the generator per step, likewise. Defaults to 1.
