@@ -37,7 +37,10 @@ def parsed(name: str) -> TrainConfig:
 
 
 def test_all_are_there():
-    variants = "all_pairs chi2 softplus fixed_mu otm wgan_gp uotm_sd small mnist_outliers"
+    variants = (
+        "all_pairs chi2 softplus fixed_mu otm otm_retuned wgan_gp wgan_r1 uotm_sd sjko sjko_jsd "
+        "small small_otm small_fixed_mu mnist_outliers"
+    )
     names = "digits mnist5k cifar10 folder celeba_hq_256".split()
     names += [f"cifar10_{name}" for name in variants.split()]
     family = "translate uotm_sd uotm_sd_cosine uotm_sd_step sjko sjko_jsd"
@@ -113,3 +116,29 @@ def test_the_paper_s_cifar10():
     assert config.potential.potential_base_channels == 64
     rate, _ = build.build_rates(config, 50000 // config.data.batch_size)
     assert (rate.initial, rate.minimum, rate.total, rate.hold) == (1.6e-4, 1e-5, 1800, 195)
+
+
+def test_the_follow_ups_cifar10():
+    """Section 8 of the facts: β₁, the schedules to 5e-5, and the phases of S-JKO."""
+    for name, steps in (
+        ("otm_retuned", 120_000), ("wgan_gp", 120_000), ("wgan_r1", 120_000), ("sjko", 208_000),
+        ("sjko_jsd", 408_000),
+    ):  # fmt: skip
+        config = parsed(f"cifar10_{name}")
+        rates = build.build_rates(config, 195)
+        sjko = name.startswith("sjko")
+        assert config.optimization.beta_1 == (0.5 if sjko else 0)
+        assert [rate.initial for rate in rates] == [2e-4 if sjko else 1.6e-4, 1e-4]
+        for rate in rates:
+            assert (rate.minimum, rate.total, rate.hold) == (5e-5, steps, 1)
+        assert config.run.max_steps == steps and config.optimization.ema_decay == 0.9999
+        penalty = build.build_penalty(config.objective).get_config()
+        right = {"weight": 10} if name == "wgan_gp" else {"gamma": 0.2, "fraction": 1.0}
+        assert penalty == right
+        assert (config.objective.tau == 0) == name.startswith("wgan")
+        if sjko:
+            chosen = config.objective
+            assert (chosen.jko_step_size, chosen.jko_data_noise) == (0.1, 1 / 32)
+            later = steps - chosen.jko_first_phase_steps
+            assert later == (99 if name == "sjko" else 199) * chosen.jko_phase_steps
+    assert build.build_rates(parsed("cifar10_uotm_sd"), 195) == (2e-4, 1e-4)

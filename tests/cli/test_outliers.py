@@ -42,3 +42,21 @@ def test_nothing_to_rank(tiny, tmp_path, capsys):
     assert "every example has the weight 1" in capsys.readouterr().err
     assert outliers.main(["--sheet=0"]) == 2
     assert "--sheet=0" in capsys.readouterr().err
+
+
+def test_all_pairs_of_two_datasets_takes_the_costs_of_the_source(tiny, tmp_path, capsys):
+    options = {
+        "pairing": "all_pairs", "source_dataset": "toy:8gaussians:300", "alpha_schedule": "none",
+    }  # fmt: skip
+    assert tiny.train(**options, max_steps=2) == 0
+    assert outliers.main([f"--run_dir={tiny.folder}", f"--out={tmp_path / 'out'}"]) == 0
+    with open(tmp_path / "out/outliers.csv") as file:
+        row = next(csv.DictReader(file))
+    model = load_run(tiny.folder).model
+    x, y = data.get("toy:8gaussians:300"), data.get("toy:moons:300")
+    costs = model.transport_costs(x.take(np.random.default_rng(0).permutation(300)[:256]))
+    index = np.array([int(row["index"])])
+    v = np.ravel(model.potential.predict(y.take(index), verbose=0))
+    np.testing.assert_allclose(
+        float(row["weight"]), np.exp(-2 * v) / np.exp(-costs).mean(), rtol=1e-3
+    )

@@ -81,7 +81,10 @@ TOGETHER = [
     ("--steps_per_execution=3 --max_steps=9", "must divide --log_every=100"),
     ("--keep_best", "set --eval_every above 0"),
     ("--wgan_gp_weight=10", "--r1_gamma=0.2 and --wgan_gp_weight=10 exclude each other"),
+    ("--source_gradient_weight=1", "--r1_gamma=0.2 and --source_gradient_weight=1 exclude"),
     ("--jko_step_size=0.1", "--source_divergence=kl must be balanced"),
+    ("--jko_first_phase_steps=5", "--jko_first_phase_steps=5 is for S-JKO"),
+    ("--jko_data_noise=0.1", "--jko_data_noise=0.1 is for S-JKO"),
     ("--alpha_schedule=step --alpha_until=5 --alpha_warmup=5", "--alpha_warmup=5 must be below"),
     ("--rematerialize --dropout=0.1", "--dropout=0.1 must be 0"),
     ("--latent_dim=0", "--latent_dim=0 must be at least 1"),
@@ -139,7 +142,10 @@ class TestRunsOfEarlierVersions:
     def test_the_record_is_the_same(self):
         record = to_flags(COMMAND.parse(GIVEN))
         assert [item for item in record.items() if item[0] in OLD] == list(OLD.items())
-        assert set(record) - set(OLD) == {"background", "budget", "source", "r1_fraction"}
+        assert set(record) - set(OLD) == {
+            "background", "budget", "source", "r1_fraction",
+            "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise",
+        }  # fmt: skip
 
     @pytest.mark.parametrize("value", ["on", True])
     def test_they_resume(self, tmp_path, value):

@@ -1,5 +1,7 @@
 """The measurements of the experiments, checked against exact answers."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from experiments import (
     mixture,
     outliers,
     planar_sets,
+    released,
 )
 from experiments.results import Table, over_seeds
 from uotm_keras import presets
@@ -243,3 +246,24 @@ def test_benchmark_recommends_the_preset(dim):
     for which in ("generator_optimizer", "potential_optimizer"):
         mine, other = (getattr(m, which).get_config() for m in (preset, ours))
         assert {**mine, "name": ""} == {**other, "name": ""}
+
+
+@pytest.mark.one_backend
+def test_nearest_neighbor_estimate_of_a_known_divergence():
+    """D_KL(N(0, 1) ‖ N(1, 2²)) = log 2 + (1 + 1)/8 − ½."""
+    x, y = np.random.default_rng(0).normal(size=(2, 20_000, 1))
+    found = mixture.nearest_neighbor_divergence(x, 1 + 2 * y)
+    assert found == pytest.approx(np.log(2) - 0.25, abs=0.04)
+
+
+@pytest.mark.one_backend
+def test_the_released_settings():
+    options = released.COMMAND.defaults
+    for name, penalty, steps in (("uotm", 0.01, 5), ("all_three", 0.0, 1), ("otm", 0.0, 5)):
+        setting = released.SETTINGS["outliers"][name]
+        model = released.build(setting, 0.1, dataclasses.replace(options, width=4), 0)
+        assert model.cost.tau == 0.05 and model.potential_steps == steps
+        assert getattr(model.gradient_penalty, "weight", 0.0) == penalty
+    assert released.SETTINGS["mixture"]["uotm"].solves == ("fixed_mu", 2.0)
+    assert released.stopped([[1, 2.0], [2, 3.0], [3, 3.0]]) == 2
+    assert np.isnan(released.stopped([[1, 2.0], [2, 3.0], [3, 4.0]]))

@@ -6,7 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from experiments import benchmark_pair, bound, discrete, gaussians, mixture, outliers, planar
+from experiments import (
+    benchmark_pair,
+    bound,
+    discrete,
+    gaussians,
+    mixture,
+    outliers,
+    planar,
+    released,
+)
 
 pytestmark = pytest.mark.one_backend("jax")
 
@@ -21,6 +30,12 @@ SCRIPTS = {
         outliers, ["--methods=otm,sjko", "--places=behind", "--points=2000"], 2, "generated",
     ),
     "mixture": (mixture, ["--methods=otm", "--taus=0.1", "--points=10000"], 1, "kl"),
+    "released_outliers": (
+        released, ["--variants=otm", "--points=10000"], 1, "generated",
+    ),
+    "released_mixture": (
+        released, ["--toy=mixture", "--variants=otm", "--taus=0.1", "--points=10000"], 1, "kl",
+    ),
     "planar": (
         planar,
         ["--tasks=8gaussians", "--methods=wgan_gp,uotm_sd", "--points=300",
@@ -54,7 +69,7 @@ def test_script_writes_its_results(name, tmp_path, capsys):
     script, arguments, rows, key = SCRIPTS[name]
     assert script.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
     assert f"{name}.md" in capsys.readouterr().out
-    check_files(tmp_path, name, rows, key)
+    check_files(tmp_path, name, rows, key, script.__name__.split(".")[-1])
     # The second run trains nothing and writes the same tables.
     before = {path.name: path.read_bytes() for path in tmp_path.glob(f"{name}.*")}
     assert script.main([*TINY, *arguments, f"--out={tmp_path}"]) == 0
@@ -94,6 +109,7 @@ def test_benchmark_of_a_given_pair(pair_file, tmp_path):
         (outliers, ["--methods=uotn"], "did you mean 'uotm'"),
         (outliers, ["--data_points=50"], "from 500 to"),
         (mixture, ["--points=50"], "from 10000 to"),
+        (released, ["--toy=mixture", "--variants=paired"], "--toy=mixture has otm, fixed_mu, uotm"),
         (planar, ["--transport_points=5"], "from 200 to"),
         (planar, ["--tasks=moons"], "tasks"),
         (benchmark_pair, ["--pair=nowhere.npz"], "--pair=nowhere.npz cannot be read"),

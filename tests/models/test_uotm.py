@@ -117,6 +117,35 @@ def test_gradient_optimality_is_the_slope_of_the_transform_s_problem(pairing):
     assert logs["loss"] == pytest.approx(logs["real"] + logs["fake"] + logs["penalty"], rel=1e-5)
 
 
+def test_source_gradient_goes_through_the_map_and_leaves_it():
+    """T(x) = Ax and v(y) = ⟨b, y⟩ + |y|²/2: ∇_x v(T(x)) = Aᵀ(b + Ax)."""
+    rng = np.random.default_rng(0)
+    A, b = rng.normal(size=(2, 2)), rng.normal(size=2)
+    x, y = keras.Input((2,)), keras.Input((2,))
+    generator = keras.Model(x, keras.layers.Dense(2, use_bias=False)(x))
+    generator.set_weights([A.T])
+    squares = ops.sum(y**2, axis=-1, keepdims=True)
+    potential = keras.Model(
+        y, keras.layers.Dense(1, use_bias=False)(ops.concatenate([y, squares], axis=-1))
+    )
+    weights = np.array([*b, 0.5])[:, None]
+    potential.set_weights([weights])
+    model = uk.UOTM(
+        generator, potential, source="data", source_divergence="balanced",
+        target_divergence="balanced", gradient_penalty=uk.penalties.SourceGradient(0.3),
+    )  # fmt: skip
+    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
+    source, real = rng.normal(size=(2, 8, 2))
+    slopes = (b + source @ A.T) @ A
+    logs = numbers(model.update_potential(real.astype("float32"), source.astype("float32")))
+    assert logs["penalty"] == pytest.approx(0.3 * np.mean(np.sum(slopes**2, 1)), rel=1e-4)
+    np.testing.assert_allclose(generator.get_weights()[0], A.T, rtol=1e-6)
+    # One SGD step of ⟨b, E[T] − E[y]⟩ + λ·E‖Aᵀ(b + Ax)‖² in b.
+    slope = (source @ A.T - real).mean(0) + 0.6 * (slopes @ A.T).mean(0)
+    found = (weights - potential.get_weights()[0])[:2, 0] / 0.1
+    np.testing.assert_allclose(found, slope, rtol=1e-3, atol=1e-3)
+
+
 def test_gradient_optimality_vanishes_at_the_optimum():
     # Of a shift by b the map is x + b and the potential 2τ⟨b, y⟩.
     x = keras.Input((2,))

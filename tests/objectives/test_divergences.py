@@ -101,6 +101,21 @@ def test_jensen_shannon_is_the_gan():
     np.testing.assert_array_equal(uk.divergences.potential_values(kl, w), w)
 
 
+def test_the_released_jsd_variant_drives_the_generator_by_logits():
+    """Its weights at w = log(p/q) are q/p; only the generator's loss differs from jsd's."""
+    w = ops.convert_to_tensor([-2.0, 0.5, 3.0])
+    for name, seen in (("jsd", np.logaddexp(0, w) - np.log(2)), ("jsd_logits", w)):
+        divergence = uk.divergences.get(name)
+        values = uk.divergences.generator_values(divergence, w)
+        np.testing.assert_allclose(ops.convert_to_numpy(values), seen, rtol=1e-5, atol=1e-6)
+        v = uk.divergences.potential_values(divergence, w)
+        weights = ops.convert_to_numpy(divergence.conjugate_derivative(-v))
+        np.testing.assert_allclose(weights, np.exp(-ops.convert_to_numpy(w)), rtol=1e-4)
+        assert uk.divergences.JensenShannon.from_config(divergence.get_config()).logits == (
+            name == "jsd_logits"
+        )
+
+
 @pytest.mark.parametrize("name", ["kl", "chi2", "softplus", "jsd"])
 def test_large_alpha_tends_to_balanced(name):
     s = np.linspace(-2, 2, 5).astype("float32")

@@ -32,7 +32,15 @@ def test_interpolates_lie_between():
     np.testing.assert_allclose(points, [[0.25] * 3, [0.75] * 3])
 
 
-PENALTIES = uk.penalties.R1, uk.penalties.WassersteinGP, uk.penalties.GradientOptimality
+def test_source_gradient_of_a_known_gradient():
+    gradient = ops.convert_to_tensor([[3.0, 4.0], [0.0, 1.0]])
+    assert value(uk.penalties.SourceGradient(2.0).value(gradient)) == pytest.approx(26.0)
+
+
+PENALTIES = (
+    uk.penalties.R1, uk.penalties.WassersteinGP, uk.penalties.GradientOptimality,
+    uk.penalties.SourceGradient,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("make", PENALTIES)

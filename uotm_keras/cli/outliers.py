@@ -60,14 +60,14 @@ def _rank(config: OutliersConfig) -> int:
     from uotm_keras import backend
     from uotm_keras.cli.console import Bars
     from uotm_keras.training.data import open_data
-    from uotm_keras.training.ranking import describe_found, rank
+    from uotm_keras.training.ranking import costs_for_weights, describe_found, rank
     from uotm_keras.training.runs import load_run
     from uotm_keras.utils.files import require_writable
     from uotm_keras.utils.pictures import save_picture
 
     backend.prepare_command()
     run = load_run(config.run_dir, checkpoint=config.checkpoint)
-    if run.config.objective.target_divergence == "balanced":
+    if not run.model.objective.relaxes_data:
         raise InputError(
             f"flag --run_dir={config.run_dir}: with --target_divergence=balanced every example "
             "has the weight 1."
@@ -75,10 +75,11 @@ def _rank(config: OutliersConfig) -> int:
     out = local_path(config.out or config.run_dir)
     require_writable(out, f"--out={config.out or config.run_dir}")
     index = local_path(config.run_dir) / "index.json"
-    data = open_data(run.config, index).target
+    opened = open_data(run.config, index)
+    data, costs = opened.target, costs_for_weights(run.model, opened.source)
     with Bars() as bars:
         advance = bars.bar("examples", len(data))
-        ranking = rank(run.model, data, config.batch_size, advance=advance)
+        ranking = rank(run.model, data, config.batch_size, costs=costs, advance=advance)
     indices, weights = ranking
     _write_table(out / "outliers.csv", indices, weights, data)
     save_picture(data.take(indices[: config.sheet]), out / "outliers.png", 8)

@@ -114,12 +114,14 @@ def _outliers(
 ) -> "LowestWeights | str":
     """The training examples of lowest weight, or a sentence why there are none."""
     from uotm_keras.reporting.lowest_weights import find_lowest_weights
+    from uotm_keras.training.ranking import costs_for_weights
 
-    if config.objective.target_divergence == "balanced":
+    if not model.objective.relaxes_data:
         return "With --target_divergence=balanced every example has the weight 1."
     # Batches as in training, for potentials with minibatch statistics.
     batch_size = min(config.data.batch_size, len(opened.target))
-    return find_lowest_weights(model, opened.target, step, batch_size, page.examples)
+    costs = costs_for_weights(model, opened.source)
+    return find_lowest_weights(model, opened.target, step, batch_size, page.examples, costs)
 
 
 def _about_flags() -> dict[str, Any]:

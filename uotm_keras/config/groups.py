@@ -8,7 +8,7 @@ import dataclasses
 from uotm_keras.config.fields import flag
 from uotm_keras.config.parsers import Boolean, Duration, Enum, Enums, Float, Integer, Integers, Text
 
-DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "balanced")
+DIVERGENCES = ("kl", "chi2", "softplus", "softplus_plain", "jsd", "jsd_logits", "balanced")
 METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
 INCEPTION_WEIGHTS = Text("fid, imagenet or the path of a .pth or .npz file")
 DATASET = Text("digits, mnist5k, tfds:NAME, folder:PATH, idx:PATH, npz:PATH, toy:NAME or noise")
@@ -323,12 +323,13 @@ class ObjectiveConfig:
     """The semi-dual objective of the two networks."""
 
     source_divergence: str = flag(
-        "kl", Enum(*(name for name in DIVERGENCES if name != "jsd")),
+        "kl", Enum(*(name for name in DIVERGENCES if not name.startswith("jsd"))),
         "Divergence that relaxes the source marginal; balanced keeps it hard. Paper: kl.",
     )  # fmt: skip
     target_divergence: str = flag(
         "kl", Enum(*DIVERGENCES),
-        "Divergence that relaxes the data marginal; balanced keeps it hard. Paper: kl.",
+        "Divergence that relaxes the data marginal; balanced keeps it hard. jsd_logits is the JSD "
+        "variant of S-JKO as released, whose generator uses the logits. Paper: kl.",
     )  # fmt: skip
     tau: float = flag(
         1e-3, Float(0),
@@ -339,9 +340,20 @@ class ObjectiveConfig:
     jko_step_size: float = flag(
         0.0, Float(0),
         "Step size h of S-JKO, whose cost ‖T_old(x) − T(x)‖²/(2·h·dim) to the map of the "
-        "previous phase replaces that of --tau. 0 trains plain UOTM. Paper: 0.",
+        "previous phase replaces that of --tau. 0 trains plain UOTM. Paper: 0. S-JKO: 0.1.",
     )  # fmt: skip
-    jko_phase_steps: int = flag(10000, Integer(1), "Number of steps per phase of S-JKO.")
+    jko_phase_steps: int = flag(
+        10000, Integer(1), "Number of steps per phase of S-JKO. S-JKO: 2000."
+    )  # fmt: skip
+    jko_first_phase_steps: int = flag(
+        0, Integer(0),
+        "Number of steps of the first phase of S-JKO. 0 takes --jko_phase_steps. S-JKO: 10000.",
+    )  # fmt: skip
+    jko_data_noise: float = flag(
+        0.0, Float(0),
+        "Standard deviation of Gaussian noise that S-JKO adds to the images that the potential "
+        "sees, divided by the number of the phase from 1. 0 adds none. S-JKO: 0.03125.",
+    )  # fmt: skip
     r1_gamma: float = flag(
         0.2, Float(0), "Weight γ of the R1 gradient penalty; 0 turns it off. Paper: 0.2 / 5.",
         automatic=True,
@@ -355,6 +367,11 @@ class ObjectiveConfig:
         0.0, Float(0),
         "Weight λ of the gradient penalty of WGAN-GP, instead of R1; 0 turns it off. Paper: 0.",
     )  # fmt: skip
+    source_gradient_weight: float = flag(
+        0.0, Float(0),
+        "Weight λ of the penalty on ‖∇_x v(T(x, z))‖², instead of R1; 0 turns it off. Paper: 0 "
+        "(0.01 for the outliers on a line).",
+    )  # fmt: skip
     optimality_weight: float = flag(
         0.0, Float(0),
         "Weight of the penalty on ∇_y(v(y) − c(x, y)) at samples y, instead of R1; 0 turns it "
@@ -363,7 +380,8 @@ class ObjectiveConfig:
     pairing: str = flag(
         "paired", Enum("paired", "all_pairs"),
         "paired evaluates Ψ1* at v(T(xᵢ)) − c(xᵢ, T(xᵢ)); all_pairs, as in the released code, "
-        "at v(T(xᵢ)) − c(xⱼ, T(xⱼ)) for all i and j of the batch. Paper: paired.",
+        "at v(T(xᵢ)) − c(xⱼ, T(xⱼ)) for all i and j of the batch, which does not relax the source "
+        "marginal. Paper: paired.",
     )  # fmt: skip
     potential_steps: int = flag(
         1, Integer(1), "Number of updates of the potential per step. Paper: 1."

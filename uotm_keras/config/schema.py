@@ -85,7 +85,12 @@ class TrainConfig:
         chosen = self.objective
         penalties = [
             f"--{name}={weight:g}"
-            for name in ("r1_gamma", "wgan_gp_weight", "optimality_weight")
+            for name in (
+                "r1_gamma",
+                "wgan_gp_weight",
+                "optimality_weight",
+                "source_gradient_weight",
+            )
             if (weight := getattr(chosen, name))
         ]
         if len(penalties) > 1:
@@ -97,6 +102,12 @@ class TrainConfig:
                 f"flag --source_divergence={chosen.source_divergence} must be balanced with "
                 f"--jko_step_size={chosen.jko_step_size:g}."
             )
+        for name in ("jko_first_phase_steps", "jko_data_noise"):
+            if getattr(chosen, name) and not chosen.jko_step_size:
+                raise InputError(
+                    f"flag --{name}={getattr(chosen, name):g} is for S-JKO: set --jko_step_size "
+                    "above 0."
+                )
         if chosen.alpha_schedule != "none" and chosen.alpha_warmup >= chosen.alpha_until:
             raise InputError(
                 f"flag --alpha_warmup={chosen.alpha_warmup} must be below "

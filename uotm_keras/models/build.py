@@ -110,7 +110,12 @@ def new_model(
         "source_divergence": objective.source_divergence,
     }
     if objective.jko_step_size:
-        method = {"step_size": objective.jko_step_size, "phase_steps": objective.jko_phase_steps}
+        method = {
+            "step_size": objective.jko_step_size,
+            "phase_steps": objective.jko_phase_steps,
+            "first_phase_steps": objective.jko_first_phase_steps or None,
+            "data_noise": objective.jko_data_noise,
+        }
     return (cls or model_class(config))(
         generator,
         potential,
@@ -132,6 +137,8 @@ def build_penalty(objective: ObjectiveConfig) -> penalties.GradientPenalty | Non
         return penalties.WassersteinGP(objective.wgan_gp_weight)
     if objective.optimality_weight:
         return penalties.GradientOptimality(objective.optimality_weight)
+    if objective.source_gradient_weight:
+        return penalties.SourceGradient(objective.source_gradient_weight)
     return penalties.R1(objective.r1_gamma, objective.r1_fraction) if objective.r1_gamma else None
 
 

@@ -61,8 +61,11 @@ class SJKO(UOTM):
         step_size: h > 0. Defaults to 0.1.
         phase_steps: Steps per phase. Phases follow each other for as long as `fit` runs.
             Defaults to 10 000.
-        target_divergence: D, a name of `divergences.NAMES` (`"jsd"` for the paper's JSD
-            variant) or a `divergences.Divergence`. Defaults to `"kl"`.
+        first_phase_steps: Steps of phase 0. Defaults to `None`, which takes `phase_steps`.
+        data_noise: σ ≥ 0. The potential sees y + σ/(k + 1)·ε in phase k, with ε ~ N(0, I).
+            Defaults to 0.
+        target_divergence: D, a name of `divergences.NAMES` or a `divergences.Divergence`;
+            `"jsd_logits"` is the JSD variant as released. Defaults to `"kl"`.
         **kwargs: Arguments of `UOTM`, except `cost` and `source_divergence`.
 
     Raises:
@@ -71,7 +74,10 @@ class SJKO(UOTM):
     Example:
 
     ```python
-    model = SJKO(generator, potential, step_size=0.1, phase_steps=2000)
+    # As in the authors' command: 208 000 steps are 100 phases.
+    model = SJKO(
+        generator, potential, first_phase_steps=10_000, phase_steps=2_000, data_noise=1 / 32
+    )
     model.compile()
     model.fit(images, batch_size=64, epochs=10)
     ```
@@ -87,6 +93,8 @@ class SJKO(UOTM):
         *,
         step_size: float = 0.1,
         phase_steps: int = 10_000,
+        first_phase_steps: int | None = None,
+        data_noise: float = 0.0,
         target_divergence: str | Divergence = "kl",
         **kwargs: Any,
     ):
@@ -97,7 +105,11 @@ class SJKO(UOTM):
             raise InputError("source='fitted' is not supported by S-JKO: use 'gaussian'.")
         if not (math.isfinite(step_size) and step_size > 0):
             raise InputError(f"step_size={step_size} must be a positive number.")
+        if not (math.isfinite(data_noise) and data_noise >= 0):
+            raise InputError(f"data_noise={data_noise} must be a finite number of at least 0.")
         phase_steps = check_count("phase_steps", phase_steps)
+        if first_phase_steps is not None:
+            first_phase_steps = check_count("first_phase_steps", first_phase_steps)
         dimension = int(np.prod(generator.outputs[0].shape[1:])) if generator.built else 1
         super().__init__(
             generator,
@@ -113,6 +125,7 @@ class SJKO(UOTM):
                 "S-JKO starts from the identity."
             )
         self.step_size, self.phase_steps = float(step_size), phase_steps
+        self.first_phase_steps, self.data_noise = first_phase_steps, float(data_noise)
         self.previous_generator = frozen_copy(generator, "previous_generator")
         plain = self.objective
         self.objective = JKOSemiDual(
@@ -128,11 +141,14 @@ class SJKO(UOTM):
         """T_old(x, z'): the identity in the first phase."""
         inputs = source if self.latent_dim is None else [source, latent]
         previous = self.previous_generator(inputs, training=False)
-        return ops.where(self.step.value < self.phase_steps, source, previous)
+        return ops.where(self._steps_after_first_phase() < 0, source, previous)
+
+    def _steps_after_first_phase(self) -> Tensor:
+        return self.step.value - (self.first_phase_steps or self.phase_steps)
 
     def _iterate(self, data: Any) -> dict[str, Tensor]:
-        step = self.step.value
-        begins = ops.logical_and(step > 0, ops.equal(step % self.phase_steps, 0))
+        steps = self._steps_after_first_phase()
+        begins = ops.logical_and(steps >= 0, ops.equal(steps % self.phase_steps, 0))
         # A decay of 0 copies the weights, and 1 leaves them unchanged.
         backend.update_ema(
             self.previous_generator.weights,
@@ -150,6 +166,16 @@ class SJKO(UOTM):
             latent, previous_latent = both[:, : self.latent_dim], both[:, self.latent_dim :]
         return GeneratorBatch(source, latent, previous_latent, batch.source_weight)
 
+    def _update_potential(self, batch: PotentialBatch) -> dict[str, Tensor]:
+        if self.data_noise:
+            # R1's gradient at y + ε is also that of v(y + ε) in y.
+            phase = 1 + ops.floor_divide(self._steps_after_first_phase(), self.phase_steps)
+            phase = ops.cast(ops.maximum(phase, 0), "float32")
+            real = ops.convert_to_tensor(batch.real, "float32")
+            noise = self._normal(Batch(real), self.noise_seed, *self.data_shape)
+            batch = batch._replace(real=real + self.data_noise / (phase + 1.0) * noise)
+        return super()._update_potential(batch)
+
     def update_potential(
         self, real: Tensor, source: Tensor, latent: Tensor | None = None,
         mixing: Tensor | None = None, previous_latent: Tensor | None = None,
@@ -157,7 +183,8 @@ class SJKO(UOTM):
         """Take one optimizer step of the potential; see `UOTM.update_potential`.
 
         Args:
-            real, source, latent, mixing: As in `UOTM.update_potential`.
+            real, source, latent, mixing: As in `UOTM.update_potential`. `data_noise` is added
+                to `real`.
             previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
         """
         previous_latent = latent if previous_latent is None else previous_latent
@@ -182,4 +209,5 @@ class SJKO(UOTM):
         config = super().get_config()
         for name in ("cost", "source_divergence"):
             del config[name]
-        return {**config, "step_size": self.step_size, "phase_steps": self.phase_steps}
+        names = "step_size", "phase_steps", "first_phase_steps", "data_noise"
+        return config | {name: getattr(self, name) for name in names}

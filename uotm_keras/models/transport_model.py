@@ -311,24 +311,79 @@ class TransportModel(keras.Model):
     def source_weights(
         self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
     ) -> np.ndarray:
-        """Return dπ₀/dμ at x, Ψ1*'(v(T(x, z)) − c(x, T(x, z))), as a float32 array (B,)."""
+        """Return dπ₀/dμ at x, a float32 array (B,).
+
+        It is Ψ1*'(v(T(x, z)) − c(x, T(x, z))), and 1 for `pairing="all_pairs"`, which keeps
+        the source marginal.
+        """
         source = np.asarray(source, "float32")
         moved = self.transport(source, latent, batch_size=batch_size)
         points = self.objective.source_points(ops.convert_to_tensor(source))
-        cost = ops.convert_to_numpy(self.cost(points, moved))
-        excess = self._potential_values(moved, batch_size) - cost
-        divergence = self.objective_at_step().source_divergence
-        return ops.convert_to_numpy(divergence.conjugate_derivative(excess))
+        cost = self.cost(points, moved)
+        values = ops.convert_to_tensor(self._potential_values(moved, batch_size))
+        return ops.convert_to_numpy(self.objective_at_step().source_density(values, cost))
 
-    def target_weights(self, data: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Return dπ₁/dν at y, Ψ2*'(−v(y)), as a float32 array (B,); near 0 for outliers.
+    def target_weights(
+        self, data: np.ndarray, batch_size: int = 64, costs: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return dπ₁/dν at y, a float32 array (B,); near 0 for outliers.
+
+        It is Ψ2*'(−v(y)). For `pairing="all_pairs"` with a source divergence other than
+        `"balanced"`, it is Ψ2*'(−v(y)) divided by the mean of Ψ1*'(v(y) − c) over the costs c
+        of a sample of the source; with KL divergences, exp(−2v(y)) / mean(exp(−c)).
 
         A potential with minibatch statistics sees y together with its batch.
+
+        Args:
+            data: y, (B, *data_shape).
+            batch_size: Examples per call of the potential. Defaults to 64.
+            costs: c(x, T(x, z)) of a sample of the source, (n,). Defaults to `None`, which
+                takes `transport_costs()` where they are needed.
+
+        Raises:
+            InputError: If `data` has another shape, or `transport_costs` needs the source.
         """
         check_range(data, self.data_shape)
         values = self._potential_values(np.asarray(data, "float32"), batch_size)
-        divergence = self.objective_at_step().target_divergence
-        return ops.convert_to_numpy(divergence.conjugate_derivative(-values))
+        objective = self.objective_at_step()
+        if costs is None and objective.weights_need_costs:
+            costs = self.transport_costs(batch_size=batch_size)
+        density = objective.target_density(
+            ops.convert_to_tensor(values),
+            None if costs is None else ops.convert_to_tensor(costs, "float32"),
+        )
+        return ops.convert_to_numpy(density)
+
+    def transport_costs(
+        self,
+        source: np.ndarray | None = None,
+        latent: np.ndarray | None = None,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Return c(x, T(x, z)) of the averaged generator, a float32 array (B,).
+
+        Args:
+            source: x, (B, *source_shape). Defaults to `None`, which draws 256 from N(0, I),
+                always the same ones.
+            latent: z, (B, latent_dim). Defaults to `None`, which draws it likewise.
+            batch_size: Samples per call of the network. Defaults to 64.
+
+        Raises:
+            InputError: If the model transports a dataset and `source` is `None`, or an
+                argument has another shape.
+        """
+        if source is None and self.source == "data":
+            raise InputError(
+                "this UOTM transports a dataset, and with pairing='all_pairs' its weights depend "
+                "on the costs: give target_weights costs=model.transport_costs(source), where "
+                "source holds points of the source."
+            )
+        keys = [(0, i) for i in range(256 if source is None else len(source))]
+        drawn, z = sample_noise(keys, self.source_shape, (self.latent_dim or 0,))
+        source = drawn if source is None else np.asarray(source, "float32")
+        moved = self.transport(source, z if latent is None else latent, batch_size=batch_size)
+        points = self.objective.source_points(ops.convert_to_tensor(source))
+        return ops.convert_to_numpy(self.cost(points, moved))
 
     def _map(self, use_ema: bool) -> TransportMap:
         network = self.ema_generator if use_ema else self.generator

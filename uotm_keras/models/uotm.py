@@ -55,12 +55,13 @@ class UOTM(TransportModel):
         cost: c(x, y), a callable that returns (B,). Defaults to `costs.Quadratic(1e-3)`.
         source_divergence: Ψ1, a name (`"kl"`, `"chi2"`, `"softplus"`, `"softplus_plain"`,
             `"balanced"`) or a `divergences.Divergence`. Defaults to `"kl"`.
-        target_divergence: Ψ2, likewise, or `"jsd"`. Defaults to `"kl"`.
+        target_divergence: Ψ2, likewise, or `"jsd"` or `"jsd_logits"`. Defaults to `"kl"`.
         gradient_penalty: A `penalties.GradientPenalty`, or `None`. Defaults to
             `penalties.R1(0.2)`.
         pairing: `"paired"` evaluates Ψ1* at each v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
             `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
-            does. Defaults to `"paired"`.
+            does, which does not relax the source marginal: with KL divergences it solves
+            fixed-μ with ½·KL. Defaults to `"paired"`.
         potential_steps: Updates of the potential per step, with fresh noise and the same
             batch of data. Defaults to 1.
         generator_steps: Updates of the generator per step, likewise. Defaults to 1.
@@ -193,16 +194,16 @@ class UOTM(TransportModel):
             mixing = self.partition.own_rows(backend.uniform(shape, self.noise_seed))
             batch = batch._replace(mixing=mixing)
         batch = self.partition.split(PotentialBatch(*map(_tensor, batch)))
-        table_costs = None
+        table: dict[str, Tensor | None] = {}
         if self.objective.pairing == "all_pairs" and not self.partition.sees_whole_batch:
-            batch, table_costs = self._with_costs_of_whole_batch(batch)
+            batch, table = self._with_costs_of_whole_batch(batch)
         return backend.minimize(
             self,
             lambda batch: with_regularization(
                 self.potential,
                 *self.objective_at_step().potential_loss(
                     self._potential, self._transport, batch,
-                    table_costs=table_costs, blocks=self.partition.blocks,
+                    blocks=self.partition.blocks, **table,
                 ),
             ),
             batch,
@@ -211,7 +212,9 @@ class UOTM(TransportModel):
             self.partition.micro_batches,
         )  # fmt: skip
 
-    def _with_costs_of_whole_batch(self, batch: PotentialBatch) -> tuple[PotentialBatch, Tensor]:
+    def _with_costs_of_whole_batch(
+        self, batch: PotentialBatch
+    ) -> tuple[PotentialBatch, dict[str, Tensor | None]]:
         """Compute T and c first: the potential's loss has no gradient through them."""
 
         def move(batch: PotentialBatch) -> tuple[Tensor, Tensor]:
@@ -219,7 +222,12 @@ class UOTM(TransportModel):
             return generated, self.objective.cost_of(batch, generated)
 
         generated, cost = backend.map_micro_batches(self, move, batch, self.partition.micro_batches)
-        return batch._replace(generated=generated, cost=cost), self.partition.gather(cost)
+        weight, gather = batch.source_weight, self.partition.gather
+        table = {
+            "table_costs": gather(cost),
+            "table_weights": None if weight is None else gather(weight),
+        }
+        return batch._replace(generated=generated, cost=cost), table
 
     def update_generator(self, source: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
         """Take one optimizer step of the generator and update its average, on the given noise.

@@ -101,11 +101,20 @@ class JensenShannon(Divergence):
 
     Ψ* is finite only for s < log 2, and is continued by its tangent from log 2 − 1e-6 on. As
     the target's divergence it keeps the potential above −log 2 by v = softplus(w) − log 2,
-    where w is the network's value. The losses are then those of the non-saturating GAN.
+    where w is the network's value. With a balanced source the potential's loss is then that of
+    a GAN's discriminator, softplus(−w(y)) + softplus(w(T)), up to constants.
+
+    Args:
+        logits: Whether the generator's loss uses w in place of v, as the released JSD variant
+            of S-JKO does. The potential is then best at w = log(p/q), with q the density of
+            T(x, z) and p that of the data, and the plan is the one of KL. Defaults to `False`.
 
     Reference:
         f-GAN, Nowozin et al., 2016; the JSD variant of S-JKO, arXiv 2402.05443.
     """
+
+    def __init__(self, logits: bool = False):
+        self.logits = logits
 
     _END = math.log(2.0) - 1e-6
     _SLOPE = -0.5 * math.exp(_END) / math.expm1(-1e-6)
@@ -122,6 +131,9 @@ class JensenShannon(Divergence):
     def potential(self, values: Tensor) -> Tensor:
         """Return the potential for a network's values; see `potential_values`."""
         return ops.softplus(values) - math.log(2.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"logits": self.logits}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -183,6 +195,7 @@ NAMES: dict[str, Callable[[], Divergence]] = {
     "softplus": Softplus,
     "softplus_plain": lambda: Softplus(normalized=False),
     "jsd": JensenShannon,
+    "jsd_logits": lambda: JensenShannon(logits=True),
     "balanced": Balanced,
 }
 
@@ -217,3 +230,12 @@ def potential_values(divergence: Divergence, values: Tensor) -> Tensor:
     """
     plain = divergence.divergence if isinstance(divergence, Scaled) else divergence
     return getattr(divergence, "potential")(values) if hasattr(plain, "potential") else values  # noqa: B009
+
+
+def generator_values(divergence: Divergence, values: Tensor) -> Tensor:
+    """Return what the generator maximizes for the values of the potential's network.
+
+    It is the potential, except for `JensenShannon(logits=True)`.
+    """
+    plain = divergence.divergence if isinstance(divergence, Scaled) else divergence
+    return values if getattr(plain, "logits", False) else potential_values(divergence, values)

@@ -24,7 +24,8 @@ class GradientPenalty:
 
     at: str = "real"
     """Where the gradient is taken: `"real"`, at the batch of data; `"points"`, at what `points`
-    returns; `"generated"`, at T(x, z), where it is that of v(y) − c(x, y) in y."""
+    returns; `"generated"`, at T(x, z), where it is that of v(y) − c(x, y) in y; `"source"`, at x,
+    where it is that of v(T(x, z)) in x."""
 
     fraction: float = 1.0
     """Fraction of the batch at which the gradient is taken, with `at = "real"`."""
@@ -136,6 +137,34 @@ class GradientOptimality(GradientPenalty):
     at = "generated"
 
     def __init__(self, weight: float = 1.0):
+        if not (math.isfinite(weight) and weight > 0):
+            raise InputError(f"weight={weight} must be a positive number.")
+        self.weight = weight
+
+    def value(self, gradient: Tensor) -> Tensor:
+        return self.weight * ops.mean(_squared_norms(gradient))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class SourceGradient(GradientPenalty):
+    """λ·E‖∇_x v(T(x, z))‖², the gradient of the potential through the map, to the source.
+
+    It is in the authors' command for UOTM on one-dimensional outliers, with λ = 0.01. T is held
+    fixed. Unlike `GradientOptimality`, it moves the optimum.
+
+    Args:
+        weight: λ > 0. Defaults to 0.01.
+
+    Raises:
+        InputError: If `weight` is not a positive number.
+    """
+
+    at = "source"
+
+    def __init__(self, weight: float = 0.01):
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(f"weight={weight} must be a positive number.")
         self.weight = weight

@@ -6,6 +6,12 @@ A potential v and a generator T play (UOTM, arXiv 2305.14777, equation 11)
     min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
 
 with x from the source μ, z ~ N(0, I), and y from the data ν.
+
+The released code replaces the first term by the mean of Ψ1*(v(T(xᵢ)) − c(xⱼ, T(xⱼ))) over
+all pairs i, j. That is E[Φ(v(T))] with Φ(s) = E_x[Ψ1*(s − c(x, T(x)))], and v is stationary
+where q·Φ'(v) = p·Ψ2*'(−v), with q the density of T(x, z), of mass 1, and p that of the data.
+The source is therefore not relaxed, and the data are relaxed by the divergence whose
+conjugate has the derivative Ψ2*'(s)/Φ'(−s) (docs/reproduction.md).
 """
 
 import dataclasses
@@ -16,7 +22,7 @@ from keras import ops
 
 from uotm_keras import backend
 from uotm_keras.objectives import divergences
-from uotm_keras.objectives.divergences import Divergence
+from uotm_keras.objectives.divergences import Balanced, Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
 from uotm_keras.utils.typing import Tensor
 
@@ -74,7 +80,7 @@ class SemiDual:
         gradient_penalty: Penalty on ∇v, or `None`. Defaults to `None`.
         pairing: `"paired"` evaluates Ψ1* at v(T(xᵢ)) − c(xᵢ, T(xᵢ)), as in the paper;
             `"all_pairs"` at the table of all v(T(xᵢ)) − c(xⱼ, T(xⱼ)), as the released code
-            does. Defaults to `"paired"`.
+            does, which keeps the source marginal. Defaults to `"paired"`.
         source_points: The point x of the source that belongs to T's first input, for a
             source that is not the input itself. Defaults to the identity.
     """
@@ -103,6 +109,48 @@ class SemiDual:
         return divergences.potential_values(self.target_divergence, values)
 
     @property
+    def weights_need_costs(self) -> bool:
+        """Whether `target_density` needs the costs of a sample of the source."""
+        return self.pairing == "all_pairs" and not isinstance(self.source_divergence, Balanced)
+
+    @property
+    def relaxes_data(self) -> bool:
+        """Whether `target_density` can differ from 1."""
+        return self.weights_need_costs or not isinstance(self.target_divergence, Balanced)
+
+    def source_density(self, potential: Tensor, cost: Tensor) -> Tensor:
+        """Return dπ₀/dμ at x, (B,).
+
+        Args:
+            potential: v(T(x, z)), (B,).
+            cost: c(x, T(x, z)), (B,).
+        """
+        if self.pairing == "all_pairs":
+            return ops.ones_like(potential)
+        return self.source_divergence.conjugate_derivative(potential - cost)
+
+    def target_density(
+        self, potential: Tensor, costs: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return dπ₁/dν at y: Ψ2*'(−v(y)), divided by Φ'(v(y)) for `"all_pairs"`.
+
+        Args:
+            potential: v(y), (..., B).
+            costs: c(x, T(x, z)) of a sample of the source, (..., n), if
+                `weights_need_costs`. Defaults to `None`.
+            weights: Weight of each x in μ, (..., n). Defaults to equal weights.
+        """
+        density = self.target_divergence.conjugate_derivative(-potential)
+        if not self.weights_need_costs:
+            return density
+        table = ops.expand_dims(potential, -1) - ops.expand_dims(costs, -2)
+        slopes = self.source_divergence.conjugate_derivative(table)
+        if weights is not None:
+            slopes = slopes * ops.expand_dims(weights, -2)
+        # χ²'s slope can be 0 before v is optimal.
+        return density / ops.maximum(ops.mean(slopes, axis=-1), 1e-30)
+
+    @property
     def needs_mixing(self) -> bool:
         """Whether `potential_loss` needs `PotentialBatch.mixing`."""
         return self.gradient_penalty is not None and self.gradient_penalty.at == "points"
@@ -114,6 +162,7 @@ class SemiDual:
         batch: PotentialBatch,
         *,
         table_costs: Tensor | None = None,
+        table_weights: Tensor | None = None,
         blocks: int = 1,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the potential's loss, E_x[Ψ1*(v(T) − c)] + E_y[Ψ2*(−v(y))] + penalty.
@@ -124,27 +173,37 @@ class SemiDual:
             batch: The batch.
             table_costs: Costs of the whole batch for `"all_pairs"`, where `batch` is only
                 a part of it. Defaults to the costs of `batch`.
+            table_weights: Likewise, the weights of the whole batch's x, if they have any.
             blocks: Equal blocks of neighboring rows, each with a table of its own.
                 Defaults to 1.
 
         Returns:
             The loss, and a dictionary of float32 scalars: `loss` = `real` + `fake` +
             `penalty`, where `real` is mean Ψ2*(−v(y)) and `fake` is mean Ψ1*(v(T) − c);
-            `cost`, the mean transport cost; and `source_mass` = mean Ψ1*'(v(T) − c) and
-            `target_mass` = mean Ψ2*'(−v(y)), the masses of the two relaxed marginals, which
-            are equal at the optimum.
+            `cost`, the mean transport cost; and `source_mass` and `target_mass`, the means
+            of `source_density` and `target_density`, which are equal at the optimum.
         """
         generated = batch.generated
         if generated is None:
             generated = backend.without_gradient(lambda: transport(batch.source, batch.latent))
-        v_real, v_generated, cost, penalty = self._evaluate(v, batch, generated, blocks)
+        v_real, v_generated, cost, penalty = self._evaluate(v, transport, batch, generated, blocks)
 
-        excess, weight = v_generated - cost, batch.source_weight
+        psi_1, psi_2, weight = self.source_divergence, self.target_divergence, batch.source_weight
         if self.pairing == "all_pairs":
-            costs = cost if table_costs is None else table_costs
-            excess = ops.reshape(v_generated, (blocks, -1, 1)) - ops.reshape(costs, (blocks, 1, -1))
-        psi_1, psi_2 = self.source_divergence, self.target_divergence
-        fake = mean(psi_1.conjugate(excess), weight)
+            costs, weights = (cost, weight) if table_costs is None else (table_costs, table_weights)
+            moved, costs, given, weights = (
+                None if x is None else ops.reshape(x, (blocks, -1))
+                for x in (v_generated, costs, v_real, weights)
+            )
+            table = psi_1.conjugate(ops.expand_dims(moved, 2) - ops.expand_dims(costs, 1))
+            if weight is not None:
+                rows = ops.reshape(weight, (blocks, -1, 1))
+                table = table * rows * ops.expand_dims(weights, 1)
+            fake = ops.mean(table)
+            density = ops.reshape(self.target_density(given, costs, weights), (-1,))
+        else:
+            fake = mean(psi_1.conjugate(v_generated - cost), weight)
+            density = self.target_density(v_real)
         real = mean(psi_2.conjugate(-v_real), batch.real_weight)
         loss = real + fake + penalty
         return loss, {
@@ -153,8 +212,8 @@ class SemiDual:
             "fake": fake,
             "penalty": penalty,
             "cost": mean(cost, weight),
-            "source_mass": mean(psi_1.conjugate_derivative(excess), weight),
-            "target_mass": mean(psi_2.conjugate_derivative(-v_real), batch.real_weight),
+            "source_mass": mean(self.source_density(v_generated, cost), weight),
+            "target_mass": mean(density, batch.real_weight),
         }
 
     def generator_loss(
@@ -175,12 +234,18 @@ class SemiDual:
         """
         generated = transport(batch.source, batch.latent)
         cost = mean(self.cost_of(batch, generated), batch.source_weight)
-        potential = mean(self.admissible(v(generated)), batch.source_weight)
+        values = divergences.generator_values(self.target_divergence, v(generated))
+        potential = mean(values, batch.source_weight)
         loss = cost - potential
         return loss, {"loss": loss, "cost": cost, "potential": potential}
 
     def _evaluate(
-        self, v: Callable[[Tensor], Tensor], batch: PotentialBatch, generated: Tensor, blocks: int
+        self,
+        v: Callable[[Tensor], Tensor],
+        transport: Callable[[Tensor, Tensor | None], Tensor],
+        batch: PotentialBatch,
+        generated: Tensor,
+        blocks: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return v(y), v(T), c, and the penalty, with as few passes as the penalty allows."""
 
@@ -202,7 +267,12 @@ class SemiDual:
         if penalty.at == "points":
             points = penalty.points(batch.real, generated, batch.mixing)
             _, gradient = backend.value_and_input_gradient(potential, points)
-        if penalty.at == "generated":
+        if penalty.at == "source":
+            # T is called again, so that the gradient reaches x through it.
+            v_generated, gradient = backend.value_and_input_gradient(
+                lambda source: potential(transport(source, batch.latent)), batch.source
+            )
+        elif penalty.at == "generated":
             v_generated, gradient = backend.value_and_input_gradient(potential, generated)
             cost, of_cost = backend.value_and_input_gradient(
                 lambda samples: self.cost_of(batch, samples), generated

@@ -56,7 +56,12 @@ class LowestWeights(NamedTuple):
 
 
 def find_lowest_weights(
-    model: UOTM, dataset: Dataset, step: int, batch_size: int, examples: int = EXAMPLES
+    model: UOTM,
+    dataset: Dataset,
+    step: int,
+    batch_size: int,
+    examples: int = EXAMPLES,
+    costs: np.ndarray | None = None,
 ) -> LowestWeights:
     """Weigh training examples and keep those with the lowest weights.
 
@@ -69,8 +74,9 @@ def find_lowest_weights(
         batch_size: Examples per call; best the batch size of training.
         examples: The maximum number of examples to weigh, always the same ones.
             Defaults to 2048.
+        costs: What `costs_for_weights` returns. Defaults to None.
     """
-    ranking = rank(model, dataset, batch_size, at_most=examples)
+    ranking = rank(model, dataset, batch_size, costs=costs, at_most=examples)
     indices, weights = ranking
     known = np.isin(indices, dataset.outliers)
     lowest = []

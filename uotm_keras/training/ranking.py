@@ -21,11 +21,27 @@ class Ranking(NamedTuple):
     weights: np.ndarray
 
 
+def costs_for_weights(model: UOTM, source: Dataset | None) -> np.ndarray | None:
+    """Return the costs that `UOTM.target_weights` needs, or None if it needs none.
+
+    Args:
+        model: A `UOTM`.
+        source: The dataset that it transports; None for Gaussian noise.
+    """
+    if not model.objective.weights_need_costs:
+        return None
+    if source is None:
+        return model.transport_costs()
+    some = np.random.default_rng(0).permutation(len(source))[:256]
+    return model.transport_costs(source.take(some))
+
+
 def rank(
     model: UOTM,
     dataset: Dataset,
     batch_size: int,
     *,
+    costs: np.ndarray | None = None,
     at_most: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Ranking:
@@ -39,6 +55,7 @@ def rank(
         model: A `UOTM` whose variables are up to date (`backend.sync`).
         dataset: The dataset it was trained on.
         batch_size: Examples per call of the potential.
+        costs: What `costs_for_weights` returns. Defaults to None.
         at_most: The maximum number of examples to weigh, always the same ones. Defaults to
             None, which weighs all.
         advance: A function that is called with the number of examples after each batch.
@@ -49,9 +66,11 @@ def rank(
     """
     order = np.random.default_rng(0).permutation(len(dataset))[:at_most]
     weights = np.empty(len(order), "float32")
+    options = {} if costs is None else {"costs": costs}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        weights[start : start + batch_size] = model.target_weights(dataset.take(batch), len(batch))
+        found = model.target_weights(dataset.take(batch), len(batch), **options)
+        weights[start : start + batch_size] = found
         if advance is not None:
             advance(len(batch))
     # Equal weights are ordered by index, so that the order does not depend on the batches.
