@@ -7,15 +7,12 @@ resume, the flags that the run's page points out, and the presets are derived fr
 import dataclasses
 
 from uotm_keras.config.fields import group
-from uotm_keras.config.groups import (
-    DataConfig,
-    DeviceConfig,
+from uotm_keras.config.groups import DataConfig, DeviceConfig, RunConfig, ScoreConfig
+from uotm_keras.config.model_groups import (
     GeneratorConfig,
     ObjectiveConfig,
     OptimizationConfig,
     PotentialConfig,
-    RunConfig,
-    ScoreConfig,
 )
 from uotm_keras.utils.errors import InputError
 

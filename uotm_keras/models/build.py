@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from uotm_keras.config.groups import GeneratorConfig, ObjectiveConfig, PotentialConfig
+from uotm_keras.config.model_groups import GeneratorConfig, ObjectiveConfig, PotentialConfig
 from uotm_keras.config.schema import TrainConfig
 from uotm_keras.models.optimizers import Adam
 from uotm_keras.networks import (
