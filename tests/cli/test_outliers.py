@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from uotm_keras import data
 from uotm_keras.cli import outliers
+from uotm_keras.training.ranking import describe_masses, source_mass
 from uotm_keras.training.runs import load_run
 
 
@@ -32,6 +33,23 @@ def test_ranking_is_that_of_target_weights(tiny, tmp_path, capsys):
     assert (out / "outliers.png").stat().st_size > 1000
     assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out / 'outliers.csv'}"]) == 2
     assert "outliers.csv is not a writable folder" in capsys.readouterr().err
+
+
+def test_unequal_masses_are_a_warning(tiny, tmp_path, capsys):
+    assert describe_masses(0.5, 0.6) == describe_masses(0.21, 0.21) == ""
+    assert "are not to be trusted yet: the mass of the source is 0.04" in describe_masses(0.04, 0.6)
+    assert "are not to be trusted yet" in describe_masses(0.6, 0.04)
+    assert "are not to be trusted yet" in describe_masses(float("nan"), 0.5)
+    assert describe_masses(0.1, 0.1).startswith("most of the data are left out")
+    assert tiny.train(max_steps=2) == 0
+    mass = source_mass(load_run(tiny.folder).model, None)
+    capsys.readouterr()
+    assert outliers.main([f"--run_dir={tiny.folder}", f"--out={tmp_path / 'out'}"]) == 0
+    error = capsys.readouterr().err
+    assert (
+        f"warning: the weights are not to be trusted yet: the mass of the source is {mass:.3g}"
+        in error
+    )
 
 
 def test_nothing_to_rank(tiny, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import uotm_keras as uk
+from uotm_keras.cli.train import COMMAND, _choose
 from uotm_keras.cli.train import main as train
 from uotm_keras.config import TrainConfig, from_flags, to_flags, updated
 from uotm_keras.training import auto
@@ -138,6 +139,14 @@ class TestCommand:
         assert train([*command, "--max_steps=5"]) == 0
         again = json.loads((run / "config.json").read_text())["flags"]
         assert again == {**flags, "max_steps": 5}
+
+    def test_the_end_is_foretold(self, fast, tmp_path, capsys):
+        folder = self.folder(tmp_path)
+        config = COMMAND.parse([f"--dataset=folder:{folder}", "--budget=2h"])
+        config, target = _choose(config)
+        assert len(target) == 60 and target.shape == (16, 16, 3)
+        assert 120_000 < config.run.max_steps < 144_000
+        assert "Training takes about 1 h 48 min, until " in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         "count, flags, words",

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,13 @@ def _rank(config: OutliersConfig) -> int:
     from uotm_keras import backend
     from uotm_keras.cli.console import Bars
     from uotm_keras.training.data import open_data
-    from uotm_keras.training.ranking import costs_for_weights, describe_found, rank
+    from uotm_keras.training.ranking import (
+        costs_for_weights,
+        describe_found,
+        describe_masses,
+        rank,
+        source_mass,
+    )
     from uotm_keras.training.runs import load_run
     from uotm_keras.utils.files import require_writable
     from uotm_keras.utils.pictures import save_picture
@@ -87,6 +94,8 @@ def _rank(config: OutliersConfig) -> int:
         f"Weights of {len(data)} examples at step {run.step}: lowest {weights.min():.3g}, median "
         f"{np.median(weights):.3g}, highest {weights.max():.3g}."
     )
+    if doubt := describe_masses(source_mass(run.model, opened.source), float(weights.mean())):
+        print(f"warning: {doubt}", file=sys.stderr)
     if found := describe_found(ranking, data.outliers):
         print(found)
     print(f"  ranking  {out}/outliers.csv\n  lowest   {out}/outliers.png")

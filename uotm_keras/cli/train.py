@@ -5,6 +5,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from uotm_keras.config import Command, TrainConfig, from_flags, run_command, to_flags, updated
@@ -143,6 +144,7 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
 def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
     """Choose the flags that are left to the program; return the opened data too."""
     from uotm_keras import backend, data
+    from uotm_keras.reporting.formatting import duration
     from uotm_keras.training import auto
     from uotm_keras.training.data import open_target
 
@@ -163,6 +165,10 @@ def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
     target = open_target(config)
     choices = auto.choose(config, target)
     _say(dataclasses.replace(choices, reasons={**reasons, **choices.reasons}).describe())
+    if choices.seconds_per_step:
+        seconds = choices.seconds_per_step * choices.config.run.max_steps
+        end = datetime.now() + timedelta(seconds=seconds)
+        _say(f"Training takes about {duration(seconds)}, until {end:%H:%M}.")
     return choices.config, target
 
 

@@ -7,6 +7,11 @@ import numpy as np
 
 from uotm_keras.data.dataset import Dataset
 from uotm_keras.models.uotm import UOTM
+from uotm_keras.utils.seeds import sample_noise
+
+_SOURCE_POINTS = 256
+_MASS_RATIO = 1.5  # more than the sampling of the masses explains
+_LEAST_MASS = 0.2
 
 
 class Ranking(NamedTuple):
@@ -32,8 +37,40 @@ def costs_for_weights(model: UOTM, source: Dataset | None) -> np.ndarray | None:
         return None
     if source is None:
         return model.transport_costs()
-    some = np.random.default_rng(0).permutation(len(source))[:256]
+    some = np.random.default_rng(0).permutation(len(source))[:_SOURCE_POINTS]
     return model.transport_costs(source.take(some))
+
+
+def source_mass(model: UOTM, source: Dataset | None) -> float:
+    """Return the mass of the relaxed source marginal, from 256 points of the source.
+
+    Args:
+        model: A `UOTM`.
+        source: The dataset that it transports; None for Gaussian noise.
+    """
+    if source is None:
+        keys = [(0, i) for i in range(_SOURCE_POINTS)]
+        points, latent = sample_noise(keys, model.source_shape, (model.latent_dim or 0,))
+        return float(model.source_weights(points, latent).mean())
+    some = np.random.default_rng(0).permutation(len(source))[:_SOURCE_POINTS]
+    return float(model.source_weights(source.take(some)).mean())
+
+
+def describe_masses(of_source: float, of_data: float) -> str:
+    """Return a warning in a sentence if the masses say that weights are not to be trusted.
+
+    At the optimum the two relaxed marginals have the same mass.
+
+    Args:
+        of_source: The mass of the relaxed source marginal.
+        of_data: The mass of the relaxed data marginal, which is the mean weight.
+    """
+    both = f"the mass of the source is {of_source:.3g} and that of the data {of_data:.3g}"
+    if not max(of_source, of_data) <= _MASS_RATIO * min(of_source, of_data):
+        return f"the weights are not to be trusted yet: {both}, which are equal at the optimum."
+    if of_data < _LEAST_MASS:
+        return f"most of the data are left out: {both}. A smaller --tau keeps more."
+    return ""
 
 
 def rank(
