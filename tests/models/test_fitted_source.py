@@ -74,6 +74,16 @@ def test_it_is_saved_with_the_model(tmp_path):
     np.testing.assert_array_equal(loaded.generate(2, seed=0), model.generate(2, seed=0))
 
 
+def test_nothing_is_trained_or_measured_before_it_is_fitted():
+    for call in ("train_on_batch", "test_on_batch", "evaluate"):
+        with pytest.raises(uk.InputError, match="is not fitted yet: call fit, or adapt_source"):
+            getattr(make(), call)(images(4))
+    model = make()
+    model.adapt_source(images())
+    model.train_on_batch(images(4))
+    assert set(model.evaluate(images(8), return_dict=True, verbose=0)) >= {"cost", "loss"}
+
+
 def test_other_sources_have_no_weights_for_it():
     names = [v.path for v in make(source="gaussian").variables]
     assert not any("fitted" in name for name in names)

@@ -214,7 +214,14 @@ class TransportModel(keras.Model):
         results = super().get_metrics_result()
         return {**results, "loss": results["potential_loss"] + results["generator_loss"]}
 
+    def _require_adapted_source(self) -> None:
+        if self.fitted_source is not None and not self.fitted_source.adapted:
+            raise InputError(
+                "source='fitted' is not fitted yet: call fit, or adapt_source(data) first."
+            )
+
     def make_test_function(self, force: bool = False) -> None:
+        self._require_adapted_source()
         keras_hooks.build_compiled_metrics(self, self.data_shape)
         super().make_test_function(force)
 

@@ -406,6 +406,7 @@ class UOTM(TransportModel):
         )
 
     def make_train_function(self, force: bool = False) -> None:
+        self._require_adapted_source()
         self.partition.check_networks(
             (("generator", self.generator), ("potential", self.potential)),
             backend.distribution.replicas_of(self),

@@ -42,11 +42,13 @@ class Choices:
     Attributes:
         config: The configuration.
         reasons: By flag name, one clause each.
+        shape: The shape of one example.
         seconds_per_step: The measured time of a step, if the number of steps was chosen.
     """
 
     config: TrainConfig
     reasons: dict[str, str]
+    shape: tuple[int, ...]
     seconds_per_step: float | None = None
 
     def describe(self) -> str:
@@ -64,9 +66,7 @@ class Choices:
 
         The learning-rate schedule ends after `config.run.max_steps` steps.
         """
-        return build_model(self.config, self._shape, 1)
-
-    _shape: tuple[int, ...] = ()
+        return build_model(self.config, self.shape, 1)
 
 
 def configure(
@@ -156,7 +156,7 @@ class _Chooser:
 
     def result(self) -> Choices:
         self.config.check()
-        return Choices(self.config, self.reasons, self.seconds_per_step, self.dataset.shape)
+        return Choices(self.config, self.reasons, self.dataset.shape, self.seconds_per_step)
 
     def choose(self) -> None:
         shape, count = self.dataset.shape, len(self.dataset)
