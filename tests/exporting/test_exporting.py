@@ -26,6 +26,8 @@ results = {"served": model.signatures["serving_default"](
     **{k: tf.constant(arrays[k]) for k in arrays.files})["output_0"].numpy()}
 results["one"] = model.signatures["serve"](
     **{k: tf.constant(arrays[k][:1]) for k in arrays.files})["output_0"].numpy()
+results["none"] = model.signatures["serve"](
+    **{k: tf.constant(arrays[k][:0]) for k in arrays.files})["output_0"].numpy()
 if "sample" in model.signatures:
     def sample(n, seed):
         return model.signatures["sample"](n=tf.constant(n), seed=tf.constant(seed))["output_0"]
@@ -93,6 +95,7 @@ def test_saved_model_gives_the_average_generators_images(tmp_path, tensorflow_al
     ours = model.transport(SOURCE, LATENT)
     np.testing.assert_allclose(results["served"], ours, atol=1e-5)
     np.testing.assert_allclose(results["one"], ours[:1], atol=1e-5)
+    assert results["none"].shape == (0, 8, 8, 1)
     raw = model.transport(SOURCE, LATENT, use_ema=False)
     assert np.abs(raw - ours).max() > 1e-3  # so that the two could be told apart
     assert results["five"].shape == (5, 8, 8, 1)
