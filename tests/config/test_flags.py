@@ -139,7 +139,9 @@ class TestRunsOfEarlierVersions:
     def test_the_record_is_the_same(self):
         record = to_flags(COMMAND.parse(GIVEN))
         assert [item for item in record.items() if item[0] in OLD] == list(OLD.items())
-        assert set(record) - set(OLD) == {"background"}
+        assert set(record) - set(OLD) == {
+            "background", "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise"
+        }  # fmt: skip
 
     @pytest.mark.parametrize("value", ["on", True])
     def test_they_resume(self, tmp_path, value):
