@@ -6,6 +6,7 @@ The source is μ = ½N(1, ½²) + ½N(−1, ½²) and the data are ν = ⅔N(2, 
 are shown beside those of the exact solutions and the published values (UOTM, section 5.2)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -112,6 +113,7 @@ def measure(moved: np.ndarray, seed: int, repeats: int = 10) -> dict[str, float]
     }  # fmt: skip
 
 
+@functools.cache
 def exact_solution(method: str, tau: float) -> tuple[float, float, float]:
     """Return D_KL of the generated distribution, D_KL of the target marginal, and the duality gap.
 

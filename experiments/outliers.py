@@ -7,6 +7,7 @@ figures 2 and 3 of the UOTM paper, and the same with the outliers at 8. The resu
 those of the exact solutions."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,6 +45,7 @@ class OutlierOptions(Options):
 COMMAND = new_command(__doc__, OutlierOptions)
 
 
+@functools.cache
 def exact_solution(method: str, tau: float, place: float) -> tuple[float, float, float]:
     """Return the share of T(x) at the outliers, the outliers' weight, and the duality gap.
 
