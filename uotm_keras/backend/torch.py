@@ -22,11 +22,11 @@ __all__ = [
     "compile_arguments",
     "convolution",
     "describe_device",
-    "prefers_bfloat16",
     "map_micro_batches",
     "minimize",
     "update_ema",
     "normal",
+    "prefers_bfloat16",
     "prepare_command",
     "require",
     "sync",
@@ -173,11 +173,11 @@ def arrange_like(variable: keras.Variable, other: keras.Variable) -> None:
     variable.value.data = torch.empty_like(other.value).copy_(variable.value)
 
 
-@torch.no_grad()
 def prefers_bfloat16() -> bool:
     return False
 
 
+@torch.no_grad()
 def adam_step(
     gradient: Tensor,
     variable: keras.Variable,
