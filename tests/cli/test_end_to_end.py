@@ -11,6 +11,8 @@ from bare_environment import BareEnvironment
 from uotm_keras.cli import export, generate, outliers
 from uotm_keras.cli.train import main as train
 
+pytestmark = pytest.mark.one_backend("jax")
+
 SAMPLE = """
 import sys, numpy as np, tensorflow as tf
 sample = tf.saved_model.load(sys.argv[1]).signatures["sample"]
@@ -18,8 +20,6 @@ np.save(sys.argv[2], sample(n=tf.constant(64), seed=tf.constant(0))["output_0"].
 """
 SERVE = """
 import sys, numpy as np, onnxruntime
-
-pytestmark = pytest.mark.one_backend("jax")
 session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx")
 with np.load(sys.argv[2]) as noise:
     (samples,) = session.run(["output_0"], dict(noise))
