@@ -80,4 +80,6 @@ def assert_equal(one: dict, other: dict, tolerance: float = 1e-5) -> None:
     """Losses of each step, weights, averages, counters and samples agree."""
     assert one.keys() == other.keys() and len(one) > 40
     for name in one:
-        np.testing.assert_allclose(other[name], one[name], rtol=0, atol=tolerance, err_msg=name)
+        # Masses under all pairs can be far from 1.
+        rtol = 0.1 * tolerance if name == "losses" else 0
+        np.testing.assert_allclose(other[name], one[name], rtol=rtol, atol=tolerance, err_msg=name)
