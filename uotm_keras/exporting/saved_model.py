@@ -47,6 +47,13 @@ def write_saved_model(generator: keras.Model, folder: Path, gaussian: bool) -> N
 
     signature, serve = serving_signature(generator), serving_function(generator)
 
+    def serve_any(*tensors: Tensor) -> Tensor:
+        # Reshapes in the networks cannot infer the sizes of an empty batch.
+        rows = tf.shape(tensors[0])[0]
+        missing = tf.cast(tf.equal(rows, 0), tf.int32)
+        filled = [tf.concat([x, tf.zeros([missing, *x.shape[1:]])], 0) for x in tensors]
+        return serve(*filled)[:rows]
+
     def sample(n: Tensor, seed: Tensor) -> Tensor:
         def draw(which: int, shape: Tensor) -> Tensor:
             # Counter-based: sample i does not depend on n.
@@ -54,11 +61,11 @@ def write_saved_model(generator: keras.Model, folder: Path, gaussian: bool) -> N
                 tf.concat([[n], shape], 0), tf.stack([seed, which]), alg="philox"
             )
 
-        return serve(*(draw(i, spec.shape[1:]) for i, spec in enumerate(signature)))
+        return serve_any(*(draw(i, spec.shape[1:]) for i, spec in enumerate(signature)))
 
     archive = keras.export.ExportArchive()
     archive.track(generator)
-    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.add_endpoint("serve", serve_any, input_signature=signature)
     if gaussian:
         scalars = [tf.TensorSpec((), tf.int32, name=name) for name in ("n", "seed")]
         archive.add_endpoint("sample", sample, input_signature=scalars)
