@@ -139,18 +139,19 @@ def test_training_finds_the_closed_form(name):
     """The paired objective would find a slope of 0.650 and a map of mean 0.85 at 0."""
     slope, mean = fixed_source_plan(M, S, TAU, 0.5)
     model = points_model(**OBJECTIVES[name])
+    steps = 400
     model.compile(
         *(
-            keras.optimizers.Adam(uk.schedules.CosineAnnealing(rate, 0, 400))
-            for rate in (0.02, 0.05)
+            uk.optimizers.Adam(uk.schedules.CosineAnnealing(rate, 0, steps), 0.0, 0.9)
+            for rate in (0.01, 0.05)
         )
     )
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(256 * 400, 1)).astype("float32")
-    y = (M + S * rng.normal(size=x.shape)).astype("float32")
-    model.fit(x, y, batch_size=256, verbose=0)
-    found = flat(model.generator)
-    np.testing.assert_allclose(found, [slope, mean], atol=0.03)
+    # Quantiles instead of samples: no noise, and a bias of at most 0.024 from the tails.
+    x = scipy.special.ndtri((np.arange(1_000)[:, None] + 0.5) / 1_000).astype("float32")
+    for _ in range(steps):
+        model.update_potential(M + S * x, x)
+        model.update_generator(x)
+    np.testing.assert_allclose(flat(model.generator), [slope, mean], atol=0.03)
 
 
 def test_which_costs_the_weights_take():
