@@ -67,6 +67,29 @@ def test_given_flags_stay(fast):
     assert choices.config.generator.width == 8 and choices.config.run.max_steps == 10000
 
 
+def test_a_given_penalty_is_the_only_one(fast):
+    left = {name: None for name in ("tau", "r1_gamma", "max_steps")}
+    given = updated(from_flags(TrainConfig, {"wgan_gp_weight": 10, "generator": "small"}), **left)
+    choices = uk.auto.configure(images(), config=given)
+    assert choices.config.objective.r1_gamma == 0
+    # A network that was given decides itself which sizes it takes.
+    assert uk.auto.configure(images(size=24), config=given).config.objective.tau > 0
+
+
+def test_a_budget_that_is_too_small_says_so(monkeypatch):
+    monkeypatch.setattr(auto, "measure_step", lambda config, dataset: 40.0)
+    choices = uk.auto.configure(images(), budget="1m")
+    assert choices.config.run.max_steps == 100
+    assert "takes longer than 1m here" in choices.reasons["max_steps"]
+
+
+def test_flags_that_exclude_each_other_are_refused_before_the_measurement(monkeypatch):
+    monkeypatch.setattr(auto, "measure_step", lambda config, dataset: pytest.fail("measured"))
+    given = updated(from_flags(TrainConfig, {"jko_step_size": 0.1}), max_steps=None)
+    with pytest.raises(uk.InputError, match="--source_divergence=kl must be balanced"):
+        uk.auto.configure(images(), config=given)
+
+
 def test_a_model_of_the_choices_trains(fast):
     choices = uk.auto.configure(images(70), budget="1m")
     model = choices.build_model()
@@ -87,12 +110,11 @@ def test_the_speed_is_measured(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "natural, device, size",
-    [(64, "CPU (x)", 32), (28, "CPU (x)", 32), (20, "CPU (x)", 16), (8, "CPU (x)", 8),
-     (500, "1 × GPU", 64)],
+    "natural, cpu, size",
+    [(64, True, 32), (28, True, 32), (20, True, 16), (8, True, 8), (500, False, 64)],
 )  # fmt: skip
-def test_the_image_size(natural, device, size):
-    assert auto.choose_image_size(natural, device)[0] == size
+def test_the_image_size(natural, cpu, size):
+    assert auto.choose_image_size(natural, cpu)[0] == size
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
                 config, target = _choose(config)
     start, flags = group.all_gather((start, to_flags(config)))[0]
     if not writes:
-        config = from_flags(TrainConfig, {**flags, **_own_flags(config)})
+        own = {name: value for name, value in to_flags(config).items() if name in _OWN}
+        config = from_flags(TrainConfig, {**flags, **own})
     if start >= config.run.max_steps:
         if writes:
             _say(
@@ -159,9 +160,10 @@ def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
     if chosen.image_size is None:
         natural = data.natural_size(chosen.dataset, chosen.data_dir)
         if natural:
-            size, reason = auto.choose_image_size(natural, backend.describe_device())
+            size, reason = auto.choose_image_size(natural, auto.on_cpu())
             config, reasons = updated(config, image_size=size), {"image_size": reason}
-    _say("Choosing the settings; this measures the speed of the device and takes a minute.")
+    if config.run.max_steps is None:
+        _say("Choosing the settings; this measures the speed of the device and takes a minute.")
     target = open_target(config)
     choices = auto.choose(config, target)
     _say(dataclasses.replace(choices, reasons={**reasons, **choices.reasons}).describe())
@@ -170,10 +172,6 @@ def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
         end = datetime.now() + timedelta(seconds=seconds)
         _say(f"Training takes about {duration(seconds)}, until {end:%H:%M}.")
     return choices.config, target
-
-
-def _own_flags(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in to_flags(config).items() if name in _OWN}
 
 
 def _require_same_flags(config: TrainConfig, group: "ProcessGroup") -> None:

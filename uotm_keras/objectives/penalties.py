@@ -118,8 +118,23 @@ class WassersteinGP(GradientPenalty):
         return {"weight": self.weight}
 
 
+class _SquaredNorm(GradientPenalty):
+    """w·E‖gradient‖², for a weight w > 0."""
+
+    def __init__(self, weight: float = 1.0):
+        if not (math.isfinite(weight) and weight > 0):
+            raise InputError(f"weight={weight} must be a positive number.")
+        self.weight = weight
+
+    def value(self, gradient: Tensor) -> Tensor:
+        return self.weight * ops.mean(_squared_norms(gradient))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+
 @keras.saving.register_keras_serializable(_PACKAGE)
-class GradientOptimality(GradientPenalty):
+class GradientOptimality(_SquaredNorm):
     """w·E‖∇v(ŷ) − ∇_y c(x, ŷ)‖² at samples ŷ = T(x, z), which are held fixed.
 
     The optimal map sends x to a minimum of c(x, y) − v(y) in y, where this gradient is 0. The
@@ -136,20 +151,9 @@ class GradientOptimality(GradientPenalty):
 
     at = "generated"
 
-    def __init__(self, weight: float = 1.0):
-        if not (math.isfinite(weight) and weight > 0):
-            raise InputError(f"weight={weight} must be a positive number.")
-        self.weight = weight
-
-    def value(self, gradient: Tensor) -> Tensor:
-        return self.weight * ops.mean(_squared_norms(gradient))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"weight": self.weight}
-
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class SourceGradient(GradientPenalty):
+class SourceGradient(_SquaredNorm):
     """λ·E‖∇_x v(T(x, z))‖², the gradient of the potential through the map, to the source.
 
     It is in the authors' command for UOTM on one-dimensional outliers, with λ = 0.01. T is held
@@ -165,12 +169,4 @@ class SourceGradient(GradientPenalty):
     at = "source"
 
     def __init__(self, weight: float = 0.01):
-        if not (math.isfinite(weight) and weight > 0):
-            raise InputError(f"weight={weight} must be a positive number.")
-        self.weight = weight
-
-    def value(self, gradient: Tensor) -> Tensor:
-        return self.weight * ops.mean(_squared_norms(gradient))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"weight": self.weight}
+        super().__init__(weight)

@@ -28,7 +28,7 @@ TRANSPORT = 1.0
 R1_SCALE = 1e-4
 """γ/Ŵ₂²: scales with the data like the square of a distance, as ∇v scales with its inverse."""
 _SIZES = (8, 16, 32, 64, 128, 256)
-_FEWEST = 50
+_FEWEST, _FEWEST_STEPS = 50, 100
 _POINTS = 512  # of each distribution in the estimate of W₂²
 _WARM_STEPS, _TIMED_SECONDS, _FEWEST_TIMED = 3, 10.0, 5
 _SHARE = 0.94  # of the budget; the rest is for checkpoints, grids, and pages
@@ -125,13 +125,22 @@ def choose(config: TrainConfig, dataset: Dataset) -> Choices:
     return chooser.result()
 
 
-def choose_image_size(natural: int, device: str) -> tuple[int, str]:
+def on_cpu() -> bool:
+    """Return whether there is no accelerator."""
+    return backend.distribution.count_devices()[1] == "CPU"
+
+
+def choose_image_size(natural: int, cpu: bool) -> tuple[int, str]:
     """Return the side in pixels for images of a natural side, and the reason.
+
+    Args:
+        natural: The usual shorter side of the images in pixels.
+        cpu: Whether there is no accelerator.
 
     Raises:
         InputError: If the images are smaller than 8 pixels.
     """
-    largest = 32 if device.startswith("CPU") else 64
+    largest = 32 if cpu else 64
     if natural < _SIZES[0]:
         raise InputError(
             f"flag --image_size=auto: the images have {natural} pixels per side; accepted are at "
@@ -150,8 +159,8 @@ class _Chooser:
         self.config, self.dataset = config, dataset
         self.left = set(undecided(config))
         self.reasons: dict[str, str] = {}
-        self.device = backend.describe_device()
-        self.on_cpu = self.device.startswith("CPU")
+        self.on_cpu = on_cpu()
+        self.device = "a CPU" if self.on_cpu else backend.describe_device()
         self.seconds_per_step: float | None = None
 
     def result(self) -> Choices:
@@ -164,7 +173,7 @@ class _Chooser:
             raise InputError(
                 f"{self.dataset.name} has {count} examples: accepted are at least {_FEWEST}."
             )
-        images = len(shape) == 3
+        images = len(shape) == 3 and "generator" in self.left
         if images and not (shape[0] == shape[1] and shape[0] in _SIZES):
             raise InputError(
                 f"images of shape {shape} do not fit the networks that are chosen automatically: "
@@ -172,11 +181,11 @@ class _Chooser:
             )
         self._set("image_size", 0, "the dataset's own size")
         size = min(64 if self.on_cpu else 128, 2 ** int(math.log2(count)))
-        self._set("batch_size", size, f"for {self._device()}")
+        self._set("batch_size", size, f"for {self.device}")
         half = backend.prefers_bfloat16()
         self._set(
             "dtype_policy", "mixed_bfloat16" if half else "float32",
-            "this CPU multiplies bfloat16 matrices" if half else f"for {self._device()}",
+            "this CPU multiplies bfloat16 matrices" if half else f"for {self.device}",
         )  # fmt: skip
         self._networks(shape)
         self._objective()
@@ -192,23 +201,23 @@ class _Chooser:
             self.config = updated(self.config, **{name: value})
             self.reasons[name] = reason
 
-    def _device(self) -> str:
-        return "a CPU" if self.on_cpu else self.device
-
     def _networks(self, shape: tuple[int, ...]) -> None:
         light = len(shape) == 3
         kind = "light" if light else "resmlp"
-        why = f"for images on {self._device()}" if light else "for points"
+        why = f"for images on {self.device}" if light else "for points"
         self._set("generator", kind, why)
         self._set("potential", kind, why)
         width = 128 if not light else 16 if self.on_cpu else 64
         for network, name in (("generator", "width"), ("potential", "potential_width")):
-            self._set(name, width, f"for a {network} on {self._device()}")
+            self._set(name, width, f"for a {network} on {self.device}")
         latent = 0 if self.config.generator.generator == "light" else 32
         self._set("latent_dim", latent, "x is random enough" if not latent else "for random maps")
 
     def _objective(self) -> None:
         self._set("source", "fitted", "weights of examples must not depend on their norm")
+        chosen = self.config.objective
+        if chosen.wgan_gp_weight or chosen.optimality_weight or chosen.source_gradient_weight:
+            self._set("r1_gamma", 0.0, "another penalty is chosen")
         if {"tau", "r1_gamma"} & self.left:
             distance = squared_distance(
                 self.dataset,
@@ -229,12 +238,12 @@ class _Chooser:
             started = time.perf_counter()
             self.seconds_per_step = measure_step(trial, self.dataset)
             spent = time.perf_counter() - started
-            steps = _SHARE * (budget - 2 * spent) / self.seconds_per_step
-            steps = self._whole(max(100, int(_rounded(max(steps, 1.0), down=True))))
-            self._set(
-                "max_steps", steps,
-                f"{self.config.run.budget} at {1 / self.seconds_per_step:.3g} steps per second",
-            )  # fmt: skip
+            possible = _SHARE * (budget - 2 * spent) / self.seconds_per_step
+            reason = f"{self.config.run.budget} at {1 / self.seconds_per_step:.3g} steps per second"
+            if possible < _FEWEST_STEPS:
+                reason = f"the least, which takes longer than {self.config.run.budget} here"
+            steps = int(_rounded(max(possible, _FEWEST_STEPS), down=True))
+            self._set("max_steps", self._whole(steps), reason)
         steps = self.config.run.max_steps
         each = self.seconds_per_step or budget / steps
         for name, seconds in (
@@ -257,8 +266,15 @@ class _Chooser:
         return max(many, steps // many * many)
 
     def _trial(self) -> TrainConfig:
-        """Return a complete configuration whose steps take as long as those of the final one."""
-        return completed(self.config, TrainConfig())
+        """Return a complete configuration whose steps take as long as those of the final one.
+
+        Raises:
+            InputError: Given flags exclude each other; better now than after the measurement.
+        """
+        plain = updated(TrainConfig(), lr_minimum=0.0)
+        trial = updated(completed(self.config, plain), steps_per_execution=1)
+        trial.check()
+        return trial
 
 
 def squared_distance(
