@@ -64,6 +64,18 @@ def test_fit_adapts_once_and_the_cost_is_measured_from_it():
     np.testing.assert_allclose(model.source_weights(noise, batch_size=5), np.exp(v - cost), 1e-4)
 
 
+def test_both_players_measure_the_cost_from_it():
+    model, data = make(), images()
+    model.adapt_source(data)
+    noise = np.random.default_rng(2).standard_normal((8, 8, 8, 3)).astype("float32")
+    moved = model.transport(noise, use_ema=False)
+    x = ops.convert_to_numpy(enlarge_bicubic(model.fitted_source(noise), (16, 16)))
+    cost = 0.1 * ((x - moved) ** 2).sum(axis=(1, 2, 3)).mean()
+    # The potential first: the other update changes the map.
+    for logs in (model.update_potential(data[:8], noise), model.update_generator(noise)):
+        assert float(logs["cost"]) == pytest.approx(cost, rel=1e-4)
+
+
 def test_it_is_saved_with_the_model(tmp_path):
     model = make()
     model.adapt_source(images())
