@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from uotm_keras import data
 from uotm_keras.cli import outliers
+from uotm_keras.metrics import outlier_scores
 from uotm_keras.training.ranking import describe_masses, source_mass
 from uotm_keras.training.runs import load_run
 
@@ -50,6 +51,43 @@ def test_unequal_masses_are_a_warning(tiny, tmp_path, capsys):
         f"warning: the weights are not to be trusted yet: the mass of the source is {mass:.3g}"
         in error
     )
+
+
+def test_images_are_ranked_by_score(tiny, tmp_path, capsys):
+    options = {"dataset": "digits", "contaminate": "noise:0.01", "target_divergence": "balanced"}
+    assert tiny.train(**options, max_steps=2) == 0
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out}"]) == 0
+    with open(out / "outliers.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["rank", "score", "index", "example"]
+    source = data.get("digits", contaminate="noise:0.01")
+    scores = outlier_scores(source)
+    np.testing.assert_allclose([float(row["score"]) for row in rows], np.sort(scores)[::-1], 1e-4)
+    assert {int(row["index"]) for row in rows[:10]} <= set(source.outliers)
+    text = capsys.readouterr().out
+    assert "Ranked by the outlier score." in text and "100.0% are among the 18 known" in text
+    assert outliers.main([f"--run_dir={tiny.folder}", "--rank_by=weight"]) == 2
+    assert "has the weight 1. Give --rank_by=score." in capsys.readouterr().err
+
+
+def test_points_have_both(tiny, tmp_path):
+    assert tiny.train(max_steps=2) == 0
+    out = tmp_path / "out"
+    assert outliers.main([f"--run_dir={tiny.folder}", f"--out={out}", "--rank_by=score"]) == 0
+    with open(out / "outliers.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["rank", "score", "weight", "index", "example"]
+    source = data.get("toy:moons:300")
+    weights = load_run(tiny.folder).model.target_weights(source.take(np.arange(300)))
+    index = np.array([int(row["index"]) for row in rows])
+    np.testing.assert_allclose([float(row["weight"]) for row in rows], weights[index], 1e-4)
+    kept = np.log(weights)
+    low, median, high = np.percentile(kept, [25, 50, 75])
+    scores = outlier_scores(source) + np.maximum((median - kept) / (high - low), 0)
+    np.testing.assert_allclose([float(row["score"]) for row in rows], scores[index], 1e-3, 1e-4)
+    assert (np.diff([float(row["score"]) for row in rows]) <= 0).all()
 
 
 def test_nothing_to_rank(tiny, tmp_path, capsys):

@@ -146,11 +146,11 @@ class TestLowestWeights:
         known = (ranking.indices >= 40) & (ranking.indices < 90)
         lower, higher = ranking.weights[known], ranking.weights[~known]
         auroc = (lower[:, None] < higher[None]).mean()
-        text = describe_found(ranking, self.DATASET.outliers)
-        assert f"AUROC {auroc:.4f}" in text and f"the {known.sum()} lowest weights" in text
+        text = describe_found(ranking.indices, -ranking.weights, self.DATASET.outliers)
+        assert f"AUROC {auroc:.4f}" in text and f"the {known.sum()} least plausible" in text
         assert f"{known[: known.sum()].mean():.1%}" in text
-        assert describe_found(ranking, np.array([], int)) == ""
-        assert describe_found(ranking, np.arange(500)) == ""
+        assert describe_found(ranking.indices, -ranking.weights, np.array([], int)) == ""
+        assert describe_found(ranking.indices, -ranking.weights, np.arange(500)) == ""
 
     def test_points_on_the_page(self, run):
         found = find_lowest_weights(Weigher(), self.DATASET, 70, 64, examples=300)

@@ -4,14 +4,14 @@ import csv
 import dataclasses
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uotm_keras.cli.shared_flags import checkpoint_flag, run_dir_flag
-from uotm_keras.config import Command, Integer, flag, run_command
+from uotm_keras.config import Command, Enum, Integer, flag, run_command
 from uotm_keras.config.groups import FOLDER
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import local_path
@@ -29,9 +29,14 @@ class OutliersConfig:
     out: str | None = flag(
         None, FOLDER, "Folder for outliers.csv and outliers.png.", none="RUN_DIR"
     )
-    sheet: int = flag(
-        64, Integer(1, 10_000), "Number of examples in outliers.png, those of lowest weight."
+    rank_by: str = flag(
+        "auto",
+        Enum("auto", "score", "weight"),
+        "score ranks by how unusual an example is among the others and how low its weight is "
+        "(docs/outliers.md), weight by dπ₁/dν alone; auto takes score for images, weight for "
+        "points.",
     )
+    sheet: int = flag(64, Integer(1, 10_000), "Number of examples in outliers.png.")
     batch_size: int = flag(
         256, Integer(1, 100_000),
         "Number of examples per call of the potential. Potentials with a minibatch standard "
@@ -41,13 +46,14 @@ class OutliersConfig:
 
 COMMAND = Command(
     """\
-Rank the training data of a run by the weight dπ₁/dν that the learned plan gives each example,
-the least plausible first.
+Rank the training data of a run, the least plausible first.
 
     python -m uotm_keras outliers --run_dir=runs/digits
 
-This writes outliers.csv (rank, weight, index, example) and outliers.png, the examples of lowest
-weight. For a run with --contaminate it also states how well the outliers were found.""",
+This writes outliers.csv (rank, score, weight, index, example) and outliers.png, the first of the
+ranking. The weight is dπ₁/dν, what the learned plan keeps of an example; where the objective
+keeps all, there is none. For a run with --contaminate the command also states how well the
+outliers were found.""",
     OutliersConfig,
 )
 
@@ -66,6 +72,7 @@ def _rank(config: OutliersConfig) -> int:
         describe_found,
         describe_masses,
         rank,
+        rank_by_score,
         source_mass,
     )
     from uotm_keras.training.runs import load_run
@@ -74,40 +81,56 @@ def _rank(config: OutliersConfig) -> int:
 
     backend.prepare_command()
     run = load_run(config.run_dir, checkpoint=config.checkpoint)
-    if not run.model.objective.relaxes_data:
+    images, weighted = len(run.model.data_shape) == 3, run.model.objective.relaxes_data
+    by_score = config.rank_by == "score" or (config.rank_by == "auto" and images)
+    if not (weighted or by_score):
         raise InputError(
             f"flag --run_dir={config.run_dir}: with --target_divergence=balanced every example "
-            "has the weight 1."
+            "has the weight 1. Give --rank_by=score."
         )
     out = local_path(config.out or config.run_dir)
     require_writable(out, f"--out={config.out or config.run_dir}")
-    index = local_path(config.run_dir) / "index.json"
-    opened = open_data(run.config, index)
-    data, costs = opened.target, costs_for_weights(run.model, opened.source)
+    opened = open_data(run.config, local_path(config.run_dir) / "index.json")
+    data = opened.target
+    columns, ranking = {}, None
     with Bars() as bars:
-        advance = bars.bar("examples", len(data))
-        ranking = rank(run.model, data, config.batch_size, costs=costs, advance=advance)
-    indices, weights = ranking
-    _write_table(out / "outliers.csv", indices, weights, data)
+        if weighted:
+            costs = costs_for_weights(run.model, opened.source)
+            advance = bars.bar("weights", len(data))
+            ranking = rank(run.model, data, config.batch_size, costs=costs, advance=advance)
+            indices, weights = ranking
+            unusual = -weights
+            columns["weight"] = dict(zip(indices, weights, strict=True))
+        if by_score:
+            indices, unusual = rank_by_score(data, ranking, bars.bar("scores", len(data)))
+            columns["score"] = dict(zip(indices, unusual, strict=True))
+    _write_table(out / "outliers.csv", indices, columns, data)
     save_picture(data.take(indices[: config.sheet]), out / "outliers.png", 8)
-    print(
-        f"Weights of {len(data)} examples at step {run.step}: lowest {weights.min():.3g}, median "
-        f"{np.median(weights):.3g}, highest {weights.max():.3g}."
-    )
-    if doubt := describe_masses(source_mass(run.model, opened.source), float(weights.mean())):
-        print(f"warning: {doubt}", file=sys.stderr)
-    if found := describe_found(ranking, data.outliers):
+    if weighted:
+        print(
+            f"Weights of {len(data)} examples at step {run.step}: lowest {weights.min():.3g}, "
+            f"median {np.median(weights):.3g}, highest {weights.max():.3g}."
+        )
+        mass = source_mass(run.model, opened.source)
+        if doubt := describe_masses(mass, float(weights.mean())):
+            print(f"warning: {doubt}", file=sys.stderr)
+    print(f"Ranked by {'the outlier score' if by_score else 'the weight'}.")
+    if found := describe_found(indices, unusual, data.outliers):
         print(found)
-    print(f"  ranking  {out}/outliers.csv\n  lowest   {out}/outliers.png")
+    print(f"  ranking          {out}/outliers.csv\n  least plausible  {out}/outliers.png")
     return 0
 
 
-def _write_table(path: Path, indices: np.ndarray, weights: np.ndarray, data: "Dataset") -> None:
+def _write_table(
+    path: Path, indices: np.ndarray, columns: Mapping[str, Mapping[int, float]], data: "Dataset"
+) -> None:
     from uotm_keras.utils.files import write_text
 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["rank", "weight", "index", "example"])
-    for number, (index, weight) in enumerate(zip(indices, weights, strict=True)):
-        table.writerow([number, f"{weight:.6g}", index, data.path_of(index)])
+    names = [name for name in ("score", "weight") if name in columns]
+    table.writerow(["rank", *names, "index", "example"])
+    for number, index in enumerate(indices):
+        values = [f"{columns[name][index]:.6g}" for name in names]
+        table.writerow([number, *values, index, data.path_of(index)])
     write_text(path, text.getvalue())

@@ -14,6 +14,7 @@ from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.frechet import FrechetInceptionDistance
 from uotm_keras.metrics.inception import fid_inception_v3
 from uotm_keras.metrics.inception_score import InceptionScore, inception_score
+from uotm_keras.metrics.isolation import image_statistics, outlier_scores
 from uotm_keras.metrics.kernel import KernelInceptionDistance, kernel_distance, polynomial_mmd
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.precision_recall import PrecisionRecall, precision_recall
@@ -61,12 +62,14 @@ __all__ = [
     "fid_inception_v3",
     "frechet_distance",
     "frechet_distance_of_features",
+    "image_statistics",
     "inception_score",
     "jpeg_round_trip",
     "kernel_distance",
     "load_reference",
     "open_images",
     "open_reference",
+    "outlier_scores",
     "polynomial_mmd",
     "precision_recall",
     "real_against_real",

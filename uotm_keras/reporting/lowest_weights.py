@@ -91,5 +91,5 @@ def find_lowest_weights(
     return LowestWeights(
         step, len(dataset), weights, known, lowest,
         None if dataset.is_images else dataset.take(indices),
-        describe_found(ranking, dataset.outliers),
+        describe_found(indices, -weights, dataset.outliers),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rank training examples by the weight that a model gives them."""
+"""Rank training examples by the weight that a model gives them, or by their outlier score."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uotm_keras.data.dataset import Dataset
+from uotm_keras.metrics.isolation import outlier_scores, standardized
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.utils.seeds import sample_noise
 
@@ -115,17 +116,47 @@ def rank(
     return Ranking(order[ascending], weights[ascending])
 
 
-def describe_found(ranking: Ranking, outliers: np.ndarray) -> str:
-    """Describe in a sentence how well the weights identify known outliers.
+def rank_by_score(
+    dataset: Dataset,
+    ranking: Ranking | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sort examples by their outlier score, the most unusual first.
+
+    It is `metrics.outlier_scores`; to which −log of the weight, standardized likewise, is added
+    where it is above its median.
 
     Args:
-        ranking: The ranked examples.
+        dataset: The examples.
+        ranking: The weights of all examples, see `rank`. Defaults to None, which takes the
+            score without them.
+        advance: A function that is called with the number of examples that are done. Defaults
+            to None.
+
+    Returns:
+        The indices of the examples, int64 (n,), and the score of each, descending.
+    """
+    scores = outlier_scores(dataset, advance=advance)
+    if ranking is not None:
+        left_out = np.empty(len(scores))
+        left_out[ranking.indices] = -np.log(np.maximum(ranking.weights.astype("float64"), 1e-30))
+        scores = scores + np.maximum(standardized(left_out), 0)
+    order = np.argsort(-scores, kind="stable")
+    return order, scores[order]
+
+
+def describe_found(indices: np.ndarray, unusual: np.ndarray, outliers: np.ndarray) -> str:
+    """Describe in a sentence how well a ranking identifies known outliers.
+
+    Args:
+        indices: The indices of the ranked examples, the least plausible first.
+        unusual: A number for each that is higher for outliers.
         outliers: The indices of the known outliers, see `Dataset.outliers`.
 
     Returns:
         The sentence; an empty string if all or none of the ranked examples are known outliers.
     """
-    known = np.isin(ranking.indices, outliers)
+    known = np.isin(indices, outliers)
     count = int(known.sum())
     if count in (0, len(known)):
         return ""
@@ -133,6 +164,6 @@ def describe_found(ranking: Ranking, outliers: np.ndarray) -> str:
 
     precision = known[:count].mean()
     return (
-        f"Of the {count} lowest weights, {precision:.1%} belong to the {count} known outliers; "
-        f"AUROC {roc_auc_score(known, -ranking.weights):.4f}."
+        f"Of the {count} least plausible examples, {precision:.1%} are among the {count} known "
+        f"outliers; AUROC {roc_auc_score(known, unusual):.4f}."
     )
