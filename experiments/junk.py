@@ -229,7 +229,9 @@ def plan_weights(images: np.ndarray, source: str, seed: int, points: int) -> np.
 
 def _trained_weights(images: np.ndarray, seed: int, options: JunkOptions) -> np.ndarray:
     """Return the weights of the images by a model with the settings of `auto`."""
-    left: dict[str, int | None] = {name: None for name, found in flags_of(TrainConfig).items() if found.automatic}
+    left: dict[str, int | None] = {
+        name: None for name, found in flags_of(TrainConfig).items() if found.automatic
+    }
     left |= {"max_steps": options.iterations, "batch_size": options.batch_size}
     widths = {"width": options.width, "potential_width": options.width}
     config = updated(TrainConfig(), **{**left, **widths, "image_size": 0, "seed": seed})
