@@ -2,6 +2,7 @@
 
     python benchmarks/step.py                       # the CIFAR-10 networks, batch 8
     python benchmarks/step.py --backends=jax --batch_size=16 --rounds=9
+    python benchmarks/step.py --width=16 --batch_size=64 --r1_fraction=0.25   # light networks
 
 Each backend runs in its own process. The processes take turns, so that other load on the machine
 affects all alike. The first call after a wait is slow; by a rule fixed in advance, the first call
@@ -12,8 +13,8 @@ counted for the algorithm (a multiply-add counts two), whatever a backend execut
 
 The generator counts one forward pass for the potential's loss, and forward and backward (3) for
 its own. The potential counts 2 for the generator's loss, 3 for the samples, and 6 for the data
-with R1's second derivatives. The peak is the best rate of a 4096³ matrix product in the same run
-and in the precision of the networks.
+with R1's second derivatives; with R1 at a fraction f of the data, 3 + 6·f. The peak is the best
+rate of a 4096³ matrix product in the same run and in the precision of the networks.
 """
 
 import dataclasses
@@ -34,7 +35,17 @@ from workers import BACKENDS, environment, task
 
 import uotm_keras as uk
 from uotm_keras import InputError
-from uotm_keras.config import Command, Enum, Enums, Integer, Text, flag, run_command, to_flags
+from uotm_keras.config import (
+    Command,
+    Enum,
+    Enums,
+    Float,
+    Integer,
+    Text,
+    flag,
+    run_command,
+    to_flags,
+)
 
 SIZES: dict[int, tuple[dict[str, Any], str]] = {
     # image size: (arguments of the generator, class of the potential)
@@ -55,6 +66,8 @@ class StepOptions:
     batch_size: int = flag(8, Integer(1), "Images per training iteration.")
     sample_batch: int = flag(64, Integer(1), "Images per sampling call.")
     size: int = flag(32, Enum(*SIZES), "Image size in pixels.")
+    width: int = flag(0, Integer(0), "Width of the light networks; 0 measures NCSN++.")
+    r1_fraction: float = flag(1.0, Float(0.0, exclusive=True, upper=1.0), "Part of the data at which R1 is taken.")
     dtype_policy: str = flag(
         "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"), "Keras's dtype policy."
     )
@@ -77,16 +90,15 @@ def worker(options: StepOptions) -> None:
     keras.config.set_dtype_policy(options.dtype_policy)
     keras.utils.set_random_seed(0)
     shape = (options.size, options.size, 3)
-    generator_arguments, potential = SIZES[options.size]
     model = uk.UOTM(
-        uk.networks.NCSNpp(shape, **generator_arguments), getattr(uk.networks, potential)(shape)
+        *networks(options, shape), gradient_penalty=uk.penalties.R1(0.2, options.r1_fraction)
     )
     model.compile()
     images = np.random.default_rng(0).uniform(-1, 1, (options.batch_size, *shape))
     images = images.astype("float32")
-    source = np.random.default_rng(1).normal(size=(options.sample_batch, *shape))
+    source = np.random.default_rng(1).normal(size=(options.sample_batch, *model.source_shape))
     source = source.astype("float32")
-    latent = np.zeros((options.sample_batch, 100), "float32")
+    latent = np.zeros((options.sample_batch, model.latent_dim or 0), "float32")
 
     def step() -> None:
         model.train_on_batch(images)
@@ -127,6 +139,17 @@ def worker(options: StepOptions) -> None:
                 actions[action]()
                 answer.append(time.perf_counter() - before)
         print(json.dumps(answer), flush=True)
+
+
+def networks(options: StepOptions, shape: tuple[int, int, int]) -> tuple[keras.Model, keras.Model]:
+    """Return the generator and the potential to measure."""
+    if options.width:
+        return (
+            uk.networks.LightGenerator(shape, options.width),
+            uk.networks.LightPotential(shape, options.width),
+        )
+    generator_arguments, potential = SIZES[options.size]
+    return uk.networks.NCSNpp(shape, **generator_arguments), getattr(uk.networks, potential)(shape)
 
 
 def gigaflop(network: keras.Model) -> float:
@@ -211,7 +234,11 @@ def work(options: StepOptions) -> int:
     best_matmul = min(min(times[b]["matmul"]) for b in backends)
     peak = 2 * 4096**3 / best_matmul / 1e9
     first = workers[backends[0]].first
-    operations = options.batch_size * (4 * first["generator_gflop"] + 11 * first["potential_gflop"])
+    part = options.r1_fraction
+    passes = 11 if part == 1 else 8 + 6 * part
+    operations = options.batch_size * (
+        4 * first["generator_gflop"] + passes * first["potential_gflop"]
+    )
     sample_operations = options.sample_batch * first["generator_gflop"]
     rows = []
     for b in backends:
