@@ -67,7 +67,9 @@ class StepOptions:
     sample_batch: int = flag(64, Integer(1), "Images per sampling call.")
     size: int = flag(32, Enum(*SIZES), "Image size in pixels.")
     width: int = flag(0, Integer(0), "Width of the light networks; 0 measures NCSN++.")
-    r1_fraction: float = flag(1.0, Float(0.0, exclusive=True, upper=1.0), "Part of the data at which R1 is taken.")
+    r1_fraction: float = flag(
+        1.0, Float(0.0, exclusive=True, upper=1.0), "Part of the data at which R1 is taken."
+    )
     dtype_policy: str = flag(
         "float32", Enum("float32", "mixed_bfloat16", "mixed_float16"), "Keras's dtype policy."
     )
