@@ -16,6 +16,7 @@ from uotm_keras.metrics.inception import fid_inception_v3
 from uotm_keras.metrics.inception_score import InceptionScore, inception_score
 from uotm_keras.metrics.kernel import KernelInceptionDistance, kernel_distance, polynomial_mmd
 from uotm_keras.metrics.network import Network
+from uotm_keras.metrics.own_features import own_extractor
 from uotm_keras.metrics.precision_recall import PrecisionRecall, precision_recall
 from uotm_keras.metrics.references import (
     Reference,
@@ -67,6 +68,7 @@ __all__ = [
     "load_reference",
     "open_images",
     "open_reference",
+    "own_extractor",
     "polynomial_mmd",
     "precision_recall",
     "real_against_real",
