@@ -21,7 +21,7 @@ from uotm_keras.metrics.cache import array_hash, cache_folder, keep_arrays, text
 from uotm_keras.metrics.extractor import Extractor
 from uotm_keras.metrics.network import Network
 from uotm_keras.metrics.samples import ImageSet, image_set
-from uotm_keras.metrics.statistics import frechet_distance_of_features
+from uotm_keras.metrics.statistics import frechet_distance
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.npz import read_arrays
 
@@ -120,8 +120,10 @@ def real_against_real(
     values = []
     for _ in range(splits):
         order = rng.permutation(len(features))
-        parts = features[order[:count]], features[order[count : 2 * count]]
-        values.append(frechet_distance_of_features(*parts))
+        moments: list[np.ndarray] = []
+        for part in (features[order[:count]], features[order[count : 2 * count]]):
+            moments += [part.mean(axis=0, dtype=float), np.cov(part, rowvar=False, dtype=float)]
+        values.append(frechet_distance(*moments))
     return float(np.mean(values)), count
 
 
