@@ -198,6 +198,41 @@ class TestSamples:
         assert "scored as they are" in result["notes"][0]
 
 
+class TestOwn:
+    """The score without a download for images that are not digits."""
+
+    @pytest.fixture(autouse=True)
+    def few_steps(self, monkeypatch):
+        monkeypatch.setattr("uotm_keras.cli.scores.STEPS", 2)
+
+    def test_it_is_chosen_without_inception_weights(self, tmp_path, capsys):
+        images = np.random.default_rng(0).integers(0, 256, (120, 9, 9, 3)).astype("uint8")
+        flags = {"samples": folder_of(tmp_path / "samples", images[:50]),
+                 "reference": folder_of(tmp_path / "real", images[50:])}  # fmt: skip
+        result = evaluate(capsys, **flags)
+        (record,) = result["metrics"].values()
+        encoder = metrics.own_extractor(images[50:], steps=2)
+        expected = metrics.evaluate_images([images[:50]], images[50:], extractor=encoder)
+        assert record["value"] == pytest.approx(expected["metrics"]["fid"], rel=1e-4)
+        assert record["real_samples"] == 35 and record["real_against_real"] > 0
+        assert main([f"--{name}={value}" for name, value in flags.items()]) == 0
+        out = capsys.readouterr().out
+        assert "own-feature Fréchet distance, not FID: no Inception weights are given" in out
+        assert "real against real" in out and "compared only on the same data" in out
+
+    def test_too_few_images(self, pictures, capsys):
+        assert main([f"--samples={pictures}", f"--reference={pictures}", "--metrics=own"]) == 2
+        assert "needs at least 50 reference images" in one_sentence(capsys)
+
+    def test_statistics_have_no_images(self, pictures, tmp_path, capsys):
+        reference = metrics.compute_reference([np.zeros((9, 4), "uint8")], "features")
+        reference.features = None
+        reference.save(tmp_path / "real.npz")
+        flags = [f"--samples={pictures}", f"--reference={tmp_path / 'real.npz'}"]
+        assert main([*flags, "--metrics=own"]) == 2
+        assert "instead of statistics" in one_sentence(capsys)
+
+
 class TestFlagfiles:
     @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").iterdir()))
     def test_every_config_is_accepted(self, name):
@@ -274,6 +309,7 @@ BAD = [
     (["--run_dir=RUN", "--output=/dev/null/x.json"], "--output=/dev/null/x.json"),
     (["--run_dir=RUN", "--output=RUN"], "cannot be written"),
     (["--run_dir=RUN", "--metrics=fid"], "save it as"),
+    (["--run_dir=RUN", "--metrics=fid"], "or use the metric own, which needs no file"),
     (["--run_dir=RUN", "--inception_weights=/nowhere.pth", "--num_samples=1000"], "/nowhere.pth"),
     (["--run_dir=POINTS"], "trained on points"),
     (["--samples=DIGITS"], "--reference is missing"),

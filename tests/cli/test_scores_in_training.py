@@ -2,12 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 from test_resume import Crash, crash_after
 from test_train_command import one_sentence
 from tiny_run import TinyRun, assert_same
 
-from uotm_keras.metrics import digit_frechet_distance, to_uint8
+from uotm_keras.metrics import (
+    digit_frechet_distance,
+    evaluate_images,
+    own_extractor,
+    to_uint8,
+)
 from uotm_keras.training.checkpoints import Checkpoints
 from uotm_keras.training.metrics_log import MetricsLog
 from uotm_keras.training.runs import load_run
@@ -99,6 +105,25 @@ def test_killed_and_resumed_has_the_same_scores(scored, tiny, monkeypatch):
         {path.name for path in (run.folder / "checkpoints").iterdir()} for run in (tiny, scored)
     ]
     assert names[0] == names[1] and sum(name.startswith(BEST) for name in names[0]) == 2
+
+
+def test_other_data_than_digits_are_scored_without_a_download(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("uotm_keras.cli.scores.STEPS", 2)
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 3)).astype("uint8")
+    np.savez(tmp_path / "images.npz", images=images)
+    flags = {**SCORED, "dataset": f"npz:{tmp_path / 'images.npz'}", "max_steps": 2}
+    assert tiny.train(**flags) == 0
+    assert "Training an encoder on the data" in capsys.readouterr().out
+    (line,) = [line for line in tiny.lines() if "own" in line]
+    model = load_run(tiny.folder).model
+    encoder = own_extractor(images, steps=2)
+    samples = to_uint8(model.generate(30, seed=0), (-1, 1))
+    expected = evaluate_images([samples], images, extractor=encoder)["metrics"]["fid"]
+    assert line["own"] == pytest.approx(expected, rel=1e-4) and line["own_real"] > 0
+    assert best(tiny)["metric"] == "own"
+    page = (tiny.folder / "report.html").read_text()
+    assert "Own-feature Fréchet distance, not FID" in page and "real against real" in page
+    assert "compared only on the same data" in page
 
 
 def test_other_scores_than_the_best_one_s_are_refused(scored, capsys):

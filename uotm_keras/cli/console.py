@@ -28,6 +28,11 @@ class Bars:
             disable=not console.is_terminal,
         )
 
+    @property
+    def shown(self) -> bool:
+        """Whether stderr is a terminal."""
+        return not self._progress.disable
+
     def __enter__(self) -> "Bars":
         self._progress.start()
         return self
@@ -65,6 +70,11 @@ def print_scores(result: Mapping, subject: str) -> None:
         if "std" in record:
             value += f" ± {record['std']:.2g}"
         table.add_row(LABELS[name], value, str(record["samples"]), record["reference"] or "none")
+        if "real_against_real" in record:
+            table.add_row(
+                LABELS[f"{name}_real"], f"{record['real_against_real']:.4g}",
+                str(record["real_samples"]), f"{record['real_samples']} other real images",
+            )  # fmt: skip
     console = Console(highlight=False, markup=False)
     console.print(table)
     for network in dict.fromkeys(_network(record) for record in records.values()):

@@ -26,7 +26,7 @@ def _evaluate(config: EvaluateConfig) -> int:
 
     from uotm_keras.cli import console
     from uotm_keras.cli.evaluation_inputs import digits_of, open_reference, open_subject
-    from uotm_keras.cli.scores import inception
+    from uotm_keras.cli.scores import inception, own_encoder
     from uotm_keras.metrics import Options, Scorer
     from uotm_keras.metrics.evaluation import check_enough
     from uotm_keras.utils.files import write_text
@@ -44,14 +44,16 @@ def _evaluate(config: EvaluateConfig) -> int:
             "mnist5k: say which by --dataset."
         )
     extractor = None
-    if metrics != ["digits"]:
+    if set(metrics) - {"digits", "own"}:
         extractor = inception(config.inception_weights or "fid", config.preprocessing)
+    own = own_encoder(reference.images) if "own" in metrics else None
     with console.Bars() as bars:
         scorer = Scorer(
             reference.images,
             metrics,
             extractor,
             digits,
+            own,
             protocol=subject.protocol,
             description=reference.description,
             progress=bars.bar("reference", reference.count),
@@ -94,12 +96,19 @@ def _metrics(config: EvaluateConfig, subject: "Subject") -> tuple[list[str], str
     if config.metrics:
         return list(config.metrics), ""
     digits = digits_of(config.reference, config.dataset) or subject.digits
-    if digits and config.inception_weights is None and not published_weights_at_hand():
+    offline = config.inception_weights is None and not published_weights_at_hand()
+    if digits and offline:
         return ["digits"], (
             f"The score is the digit Fréchet distance, not FID: {digits} is an embedded dataset, "
             "and no Inception weights are given or stored (--metrics=fid downloads them)."
         )
-    if config.reference is not None and statistics_only(config.reference):
+    statistics = config.reference is not None and statistics_only(config.reference)
+    if offline and not statistics:
+        return ["own"], (
+            "The score is the own-feature Fréchet distance, not FID: no Inception weights are "
+            "given or stored (--metrics=fid downloads them)."
+        )
+    if statistics:
         return ["fid", "is"], (
             f"The scores are fid and is: {config.reference} holds a mean and a covariance, and "
             "the other scores need its images."

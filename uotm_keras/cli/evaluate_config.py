@@ -33,9 +33,10 @@ class EvaluateConfig:
     metrics: tuple[str, ...] | None = flag(
         None, Enums(*METRICS),
         "pr is precision and recall, dc density and coverage, digits the digit Fréchet distance "
-        "(not FID). auto is fid,kid,is,pr,dc; only digits for the datasets digits and mnist5k "
-        "if no Inception weights are given or stored; only fid,is for a reference without "
-        "images.",
+        "(not FID), own the Fréchet distance of the features of an encoder that is trained on the "
+        "reference in minutes (not FID). auto is fid,kid,is,pr,dc; if no Inception weights are "
+        "given or stored, digits for the datasets digits and mnist5k and own for other images; "
+        "only fid,is for a reference without images.",
         none="auto",
     )  # fmt: skip
     num_samples: int | None = flag(

@@ -100,6 +100,14 @@ def run_metadata(run_dir: str, run: "Run") -> dict[str, Any]:
     return {name: value for name, value in metadata.items() if value}
 
 
+_NETWORKS = {
+    "digits": "a digit classifier's features",
+    "own": "an encoder trained on the data",
+    "own_real": "an encoder trained on the data",
+}
+"""What computed the features of the scores that do not use Inception."""
+
+
 def _logged_scores(lines: list[dict], config: TrainConfig) -> dict[str, dict]:
     """The scores of `--eval_every` at one step."""
     from uotm_keras.metrics.scorer import LABELS
@@ -109,15 +117,14 @@ def _logged_scores(lines: list[dict], config: TrainConfig) -> dict[str, dict]:
         for name, label in LABELS.items():
             if name not in line:
                 continue
-            digits = name == "digits"
             record = {
                 "value": line[name],
                 "samples": line["score_samples"],
-                "network": "a digit classifier's features" if digits else "Inception",
+                "network": _NETWORKS.get(name, "Inception"),
             }
             if f"{name}_std" in line:
                 record["std"] = line[f"{name}_std"]
-            if not digits:
+            if name not in _NETWORKS:
                 record["weights"] = config.scores.inception_weights
             if name != "is":
                 record["reference"] = config.data.dataset

@@ -1,8 +1,11 @@
 """From the configuration to what scores are made with: reference, features and metrics."""
 
+from uotm_keras.cli.console import Bars
 from uotm_keras.config.schema import TrainConfig
-from uotm_keras.metrics import Scorer, as_extractor, fid_inception_v3
+from uotm_keras.metrics import Scorer, as_extractor, fid_inception_v3, own_extractor
 from uotm_keras.metrics.extractors import Extractor
+from uotm_keras.metrics.inception_weights import published_weights_at_hand
+from uotm_keras.metrics.own_features import NOTE, STEPS
 from uotm_keras.training.data import TrainingData
 from uotm_keras.training.run_directory import RunDirectory
 from uotm_keras.training.scoring import ScoreGenerator
@@ -20,7 +23,11 @@ def inception(weights: str, preprocessing: str = "pytorch_fid") -> Extractor:
         InputError: the file does not exist, or cannot be downloaded.
     """
     if weights in ("fid", "imagenet"):
-        return as_extractor(weights, preprocessing)
+        try:
+            return as_extractor(weights, preprocessing)
+        except InputError as error:
+            sentence = str(error).rstrip(".")
+            raise InputError(f"{sentence}; or use the metric own, which needs no file.") from error
     path = local_path(weights)
     if not path.is_file():
         raise InputError(
@@ -28,6 +35,28 @@ def inception(weights: str, preprocessing: str = "pytorch_fid") -> Extractor:
             "the path of a .pth or .npz file."
         )
     return as_extractor(fid_inception_v3(path, preprocessing))
+
+
+def own_encoder(reference: object) -> Extractor:
+    """Return the encoder of the metric `own`, and show the progress of its training.
+
+    Raises:
+        InputError: there are too few images.
+    """
+    done = 0
+    with Bars() as bars:
+        advance = bars.bar("encoder", STEPS)
+
+        def progress(count: int) -> None:
+            nonlocal done
+            advance(count)
+            if done == 0:
+                print("Training an encoder on the data, once, for the metric own.", flush=True)
+            done += count
+            if done % 100 == 0 and not bars.shown:
+                print(f"encoder step {done}/{STEPS}", flush=True)
+
+        return own_extractor(reference, steps=STEPS, progress=progress)
 
 
 def score_generator(
@@ -53,9 +82,11 @@ def score_generator(
         )
     # Outliers that were mixed in are not what the generator should learn.
     reference = getattr(opened.target, "clean", opened.target)
-    extractor = None if metrics == ["digits"] else inception(scores.inception_weights)
+    inceptions = set(metrics) - {"digits", "own"}
+    extractor = inception(scores.inception_weights) if inceptions else None
+    own = own_encoder(reference) if "own" in metrics else None
     return ScoreGenerator(
-        Scorer(reference, metrics, extractor, digits),
+        Scorer(reference, metrics, extractor, digits, own),
         num_samples=scores.eval_samples,
         source=opened.source,
         keep_best=directory.checkpoints if scores.keep_best else None,
@@ -67,7 +98,10 @@ def metric_names(config: TrainConfig) -> list[str]:
     chosen = config.scores.eval_metrics
     if chosen is not None:
         return list(chosen)
-    return ["digits" if config.data.dataset in EMBEDDED else "fid"]
+    if config.data.dataset in EMBEDDED:
+        return ["digits"]
+    given = config.scores.inception_weights != "fid"
+    return ["fid" if given or published_weights_at_hand() else "own"]
 
 
 def describe_protocol(config: TrainConfig) -> list[str]:
@@ -83,7 +117,7 @@ def describe_protocol(config: TrainConfig) -> list[str]:
         f"Metrics: {', '.join(metrics)}. The reference is the training data "
         f"({config.data.dataset}){mixed}.",
     ]
-    if metrics != ["digits"]:
+    if set(metrics) - {"digits", "own"}:
         weights = {
             "fid": "the published FID Inception file (inception_weights=fid)",
             "imagenet": "Keras's ImageNet weights (inception_weights=imagenet), whose scores "
@@ -94,5 +128,10 @@ def describe_protocol(config: TrainConfig) -> list[str]:
         sentences.append(
             "digits is the Fréchet distance of the features of a digit classifier. It cannot be "
             "compared with FIDs."
+        )
+    if "own" in metrics:
+        sentences.append(
+            "own is the Fréchet distance of the features of an encoder trained on the data. It is "
+            f"not FID. {NOTE}"
         )
     return sentences

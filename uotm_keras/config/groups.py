@@ -8,7 +8,7 @@ import dataclasses
 from uotm_keras.config.fields import flag
 from uotm_keras.config.parsers import Boolean, Duration, Enum, Enums, Float, Integer, Text
 
-METRICS = ("fid", "kid", "is", "pr", "dc", "digits")
+METRICS = ("fid", "kid", "is", "pr", "dc", "digits", "own")
 INCEPTION_WEIGHTS = Text("fid, imagenet or the path of a .pth or .npz file")
 DATASET = Text("digits, mnist5k, tfds:NAME, folder:PATH, idx:PATH, npz:PATH, toy:NAME or noise")
 FOLDER = Text("the path of a folder")
@@ -139,9 +139,9 @@ class ScoreConfig:
     )  # fmt: skip
     eval_metrics: tuple[str, ...] | None = flag(
         None, Enums(*METRICS),
-        "Metrics, as for evaluate.py. auto is digits for the datasets digits and mnist5k, and "
-        "fid otherwise. The reference is the training data without the outliers of "
-        "--contaminate.",
+        "Metrics, as for evaluate.py. auto is digits for the datasets digits and mnist5k; "
+        "otherwise fid if the Inception weights are given or stored, and own if not. The "
+        "reference is the training data without the outliers of --contaminate.",
         none="auto", operational=True,
     )  # fmt: skip
     keep_best: bool = flag(

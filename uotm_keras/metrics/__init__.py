@@ -17,6 +17,7 @@ from uotm_keras.metrics.inception_score import InceptionScore, inception_score
 from uotm_keras.metrics.isolation import image_statistics, outlier_scores
 from uotm_keras.metrics.kernel import KernelInceptionDistance, kernel_distance, polynomial_mmd
 from uotm_keras.metrics.network import Network
+from uotm_keras.metrics.own_features import own_extractor
 from uotm_keras.metrics.precision_recall import PrecisionRecall, precision_recall
 from uotm_keras.metrics.references import (
     Reference,
@@ -70,6 +71,7 @@ __all__ = [
     "open_images",
     "open_reference",
     "outlier_scores",
+    "own_extractor",
     "polynomial_mmd",
     "precision_recall",
     "real_against_real",

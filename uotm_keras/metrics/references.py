@@ -3,10 +3,9 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +13,11 @@ from uotm_keras.metrics.cache import cache_folder, keep_arrays, text_hash
 from uotm_keras.metrics.extractor import Extractor
 from uotm_keras.metrics.extractors import as_extractor
 from uotm_keras.metrics.network import Network
-from uotm_keras.metrics.reference_files import read_statistics, statistics_of
-from uotm_keras.metrics.samples import ImageArray, ImageFolder, images_among
+from uotm_keras.metrics.reference_files import read_statistics
+from uotm_keras.metrics.samples import image_set
 from uotm_keras.metrics.statistics import FeatureStatistics
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.files import atomic_path
-from uotm_keras.utils.npz import read_arrays
-from uotm_keras.utils.pixels import to_uint8
 from uotm_keras.version import __version__
 
 # Increased when a cached file would no longer mean the same.
@@ -189,12 +186,6 @@ def _compute(
     )
 
 
-def dataset_batches(dataset: Any, batch_size: int = 64) -> Iterator[np.ndarray]:
-    """Yield uint8 batches of a dataset, whose images are floats in [−1, 1]."""
-    for start in range(0, len(dataset), batch_size):
-        yield to_uint8(dataset.take(np.arange(start, min(start + batch_size, len(dataset)))))
-
-
 def open_reference(
     reference: object,
     extractor: object = "fid",
@@ -216,37 +207,16 @@ def open_reference(
         InputError: it is none of these, or was made with another network or preprocessing.
     """
     extractor = as_extractor(extractor)
-    if isinstance(reference, np.ndarray):
-        reference = ImageArray(reference)
-    elif isinstance(reference, (str, os.PathLike)):
-        path = Path(reference)
-        if os.path.isdir(path):
-            reference = ImageFolder(path)
-        elif path.suffix == ".npz" and os.path.isfile(path):
-            arrays = read_arrays(path)
-            if "mu" in arrays:
-                statistics = statistics_of(arrays, path)
-                reference = Reference(description=path.name, **vars(statistics))
-            else:
-                reference = images_among(arrays, path)
-    batches: Callable[[], Iterable[np.ndarray]]
-    if isinstance(reference, ImageArray | ImageFolder):
-        images = reference
-        batches, found, fingerprint = images.batches, images.description(), images.fingerprint()
-    elif hasattr(reference, "take"):
-        dataset: Any = reference
-        name = getattr(dataset, "name", type(dataset).__name__)
-        batches, found = lambda: dataset_batches(dataset), f"{name} ({len(dataset)} images)"
-        fingerprint = dataset.fingerprint()
-    else:
-        reference = as_reference(reference)
-        reference.check(extractor.network)
-        return reference
+    images = image_set(reference)
+    if images is None:
+        statistics = as_reference(reference)
+        statistics.check(extractor.network)
+        return statistics
     return compute_reference(
-        batches,
+        images.batches,
         extractor,
-        fingerprint=fingerprint,
-        description=description or found,
+        fingerprint=images.fingerprint(),
+        description=description or images.description(),
         keep_features=keep_features,
         progress=progress,
     )

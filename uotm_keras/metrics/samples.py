@@ -4,14 +4,15 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from uotm_keras.data.folder import FolderDataset
 from uotm_keras.metrics.cache import array_hash
 from uotm_keras.utils.errors import InputError
-from uotm_keras.utils.npz import read_arrays
+from uotm_keras.utils.npz import array_names, read_arrays
+from uotm_keras.utils.pixels import to_uint8
 
 JPEG_QUALITY = 75
 
@@ -108,6 +109,52 @@ class ImageFolder:
 
     def description(self) -> str:
         return f"{self.folder.name} ({len(self)} images)"
+
+
+class DatasetImages:
+    """The images of a dataset, whose values are floats in [−1, 1].
+
+    Args:
+        dataset: a dataset with `len`, `take(indices)` and `fingerprint()`.
+    """
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batches(self, batch_size: int = 64) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), batch_size):
+            indices = np.arange(start, min(start + batch_size, len(self)))
+            yield to_uint8(self.dataset.take(indices))
+
+    def fingerprint(self) -> str:
+        return self.dataset.fingerprint()
+
+    def description(self) -> str:
+        name = getattr(self.dataset, "name", type(self.dataset).__name__)
+        return f"{name} ({len(self)} images)"
+
+
+def image_set(reference: object) -> ImageSet | None:
+    """Return the images of a reference; None if it is statistics, or None.
+
+    Args:
+        reference: see `metrics.open_reference`.
+
+    Raises:
+        InputError: see `open_images`.
+    """
+    if isinstance(reference, np.ndarray):
+        return ImageArray(reference)
+    if isinstance(reference, ImageArray | ImageFolder):
+        return reference
+    if isinstance(reference, (str, os.PathLike)):
+        path = Path(reference)
+        is_array = path.suffix == ".npz" and path.is_file() and "mu" not in array_names(path)
+        return open_images(path) if is_array or path.is_dir() else None
+    return DatasetImages(reference) if hasattr(reference, "take") else None
 
 
 def open_images(path: str | os.PathLike) -> ImageSet:

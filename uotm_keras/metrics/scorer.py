@@ -1,4 +1,4 @@
-"""Scores by name, including `digits`, of samples that are read once per feature network."""
+"""Scores by name of samples that are read once per feature network."""
 
 from collections.abc import Callable, Iterable
 
@@ -14,11 +14,14 @@ from uotm_keras.metrics.evaluation import (
 )
 from uotm_keras.metrics.extractor import Extractor
 from uotm_keras.metrics.extractors import as_extractor
+from uotm_keras.metrics.own_features import NOTE, SCORE_NAME, own_extractor, real_against_real
 from uotm_keras.metrics.references import Reference, open_reference
 from uotm_keras.utils.errors import InputError, unknown_name
 from uotm_keras.version import __version__
 
-NAMES = (*METRICS, "digits")
+_ALONE = ("digits", "own")
+"""The metrics that are FID's formula with features of their own."""
+NAMES = (*METRICS, *_ALONE)
 LABELS = {
     "fid": "FID",
     "kid": "KID",
@@ -28,9 +31,11 @@ LABELS = {
     "density": "density",
     "coverage": "coverage",
     "digits": "digit Fréchet distance, not FID",
+    "own": SCORE_NAME,
+    "own_real": "real against real, own features",
 }
 """The label of each value in tables."""
-LOWER_IS_BETTER = {"fid": True, "kid": True, "is": False, "digits": True}
+LOWER_IS_BETTER = {"fid": True, "kid": True, "is": False, "digits": True, "own": True}
 """Whether lower is better, for the metrics that rank generators by one number."""
 
 
@@ -39,10 +44,13 @@ class Scorer:
 
     Args:
         reference: see `open_reference`; may be None if `is` is the only metric.
-        metrics: names of `NAMES`: those of `evaluate_images`, and `digits`, FID's formula with
-            the features of a digit classifier. Defaults to `("fid",)`.
-        extractor: see `as_extractor`; for all metrics but `digits`. Defaults to `"fid"`.
+        metrics: names of `NAMES`: those of `evaluate_images`; `digits`, FID's formula with the
+            features of a digit classifier; and `own`, the same with an encoder trained on the
+            reference. Defaults to `("fid",)`.
+        extractor: see `as_extractor`; for all metrics but `digits` and `own`. Defaults to
+            `"fid"`.
         digits: the digit classifier of the metric `digits`: `"digits"` or `"mnist5k"`.
+        own: the encoder of the metric `own`. Defaults to `own_extractor(reference)`.
         protocol, options: see `evaluate_images`.
         description: name of the reference, for results. Defaults to the name found.
         progress: called with the number of reference images after each batch.
@@ -65,6 +73,7 @@ class Scorer:
         metrics: Iterable[str] = ("fid",),
         extractor: object = "fid",
         digits: str | None = None,
+        own: Extractor | None = None,
         *,
         protocol: str = "uint8",
         options: Options | None = None,
@@ -86,8 +95,10 @@ class Scorer:
                 "pass one of the two names as `digits`."
             )
         self._parts: list[tuple[tuple[str, ...], Extractor, Reference | None]] = []
-        common = tuple(name for name in self.metrics if name != "digits")
-        for names, chosen in ((common, extractor), (("digits",), digits)):
+        if "own" in self.metrics:
+            own = own or own_extractor(reference)
+        common = tuple(name for name in self.metrics if name not in _ALONE)
+        for names, chosen in ((common, extractor), (("digits",), digits), (("own",), own)):
             if not set(names) & set(self.metrics):
                 continue
             used = as_extractor(chosen)
@@ -96,7 +107,7 @@ class Scorer:
                 opened = open_reference(
                     reference,
                     used,
-                    keep_features=bool(set(names) & FEATURE_METRICS),
+                    keep_features=bool(set(names) & {*FEATURE_METRICS, "own"}),
                     description=description,
                     progress=progress,
                 )
@@ -130,7 +141,9 @@ class Scorer:
             and `coverage` for pr and dc) a dict of `value`, `std` if it is defined,
             `samples`, `reference`, `reference_samples`, `network`, `weights`,
             `preprocessing`, and `neighbour_samples` for the metrics of neighbors (the
-            Inception Score has no reference); `protocol`, `version`, `notes`.
+            Inception Score has no reference); for own also `real_against_real`, the mean
+            distance between two parts of the reference with `real_samples` images each;
+            `protocol`, `version`, `notes`.
 
         Raises:
             InputError: see `evaluate_images`.
@@ -138,10 +151,11 @@ class Scorer:
         records: dict[str, dict] = {}
         notes: dict[str, None] = {}
         for names, extractor, reference in self._parts:
+            alone = names[0] if names[0] in _ALONE else None
             result = evaluate_images(
                 samples(),
                 reference,
-                ("fid",) if names == ("digits",) else names,
+                ("fid",) if alone else names,
                 extractor,
                 self.protocol,
                 options=self.options,
@@ -150,7 +164,11 @@ class Scorer:
             )
             notes |= dict.fromkeys(result["notes"])
             for name, record in _records(result).items():
-                records["digits" if names == ("digits",) else name] = record
+                records[alone or name] = record
+            if alone == "own" and reference is not None and reference.features is not None:
+                floor, count = real_against_real(reference.features, result["samples"])
+                records["own"] |= {"real_against_real": floor, "real_samples": count}
+                notes[NOTE] = None
         return {
             "metrics": records,
             "protocol": self.protocol,

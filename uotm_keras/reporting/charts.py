@@ -114,6 +114,9 @@ _SCORES = (
     ChartSpec("KID", "squared MMD, lower is better", ("kid",)),
     ChartSpec("Inception Score", "higher is better", ("is",)),
     ChartSpec("Digit Fréchet distance, not FID", "distance, lower is better", ("digits",)),
+    ChartSpec(
+        "Own-feature Fréchet distance, not FID", "distance, lower is better", ("own", "own_real")
+    ),
     ChartSpec("Precision and recall", "fraction, higher is better", ("precision", "recall")),
     ChartSpec("Density and coverage", "higher is better", ("density", "coverage")),
 )
@@ -128,6 +131,8 @@ _DULL = {"penalty": 0.0, "skipped_updates": 0.0, "source_mass": 1.0, "target_mas
 """Values at which a column that never changes has no chart: there is nothing to see."""
 _LABELS: dict[str, str] = {
     **LABELS,
+    "own": "samples against real",
+    "own_real": "real against real",
     "potential_loss": "potential",
     "generator_loss": "generator",
     "cost": "transport cost",

@@ -144,7 +144,8 @@ class ScoreGenerator(StepCallback):
             step: The training step, for the history and the checkpoint.
 
         Returns:
-            The values by name, such as `fid`, or `kid` and `kid_std`.
+            The values by name, such as `fid`; `kid` and `kid_std`; or `own` and `own_real`,
+            the distance between two parts of the real images.
 
         Raises:
             NotFinite: If a variable is NaN or infinite and the best checkpoint is kept.
@@ -160,6 +161,8 @@ class ScoreGenerator(StepCallback):
             values[name] = record["value"]
             if "std" in record:
                 values[f"{name}_std"] = record["std"]
+            if "real_against_real" in record:
+                values[f"{name}_real"] = record["real_against_real"]
         self.history.append((step, values))
         if self._keeper is not None:
             self._keeper.update(model, step, result)
