@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import uotm_keras
 from uotm_keras.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -24,10 +25,21 @@ def test_unknown_command(capsys):
     assert main(["trian"]) == 2
     assert "did you mean 'train'?" in capsys.readouterr().err
     assert main(["--help"]) == 0
-    assert "train" in capsys.readouterr().out
+    assert "\n  train     train a model" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"uotm_keras {uotm_keras.__version__}\n"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    text = capsys.readouterr().out
+    (row,) = (line for line in text.splitlines() if line.split()[:2] == ["digits", "Demo"])
+    assert row.rstrip().endswith("yes")
+    assert all(name in text for name in uotm_keras.presets.list())
+    assert main(["presets", "--no_such_flag=1"]) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "presets"])
 def test_every_command_has_help(name, capsys):
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
