@@ -1,5 +1,6 @@
 """Settings that are chosen from the data, the device and a time budget."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -57,6 +58,20 @@ def test_the_budget_gives_the_number_of_steps(fast):
     assert config.optimization.lr_periods == config.run.max_steps
     assert config.run.log_every * 0.05 <= 30
     assert "--tau=" in choices.describe() and "10m at 20 steps per second" in choices.describe()
+
+
+@pytest.mark.parametrize(
+    "budget, expected",
+    [("1m", "little but colors"), ("4m", "shapes and colors"), ("20m", "objects that can be told")],
+)
+def test_what_to_expect(fast, budget, expected):
+    choices = uk.auto.configure(images(), budget=budget)
+    seen = choices.config.run.max_steps * choices.config.data.batch_size
+    text = choices.outlook()
+    assert expected in text
+    assert float(text.partition(" ")[0].replace(",", "")) == pytest.approx(seen, rel=0.05)
+    other = updated(choices.config, generator="resmlp")
+    assert dataclasses.replace(choices, config=other).outlook() == ""
 
 
 def test_given_flags_stay(fast):

@@ -171,6 +171,8 @@ def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
         seconds = choices.seconds_per_step * choices.config.run.max_steps
         end = datetime.now() + timedelta(seconds=seconds)
         _say(f"Training takes about {duration(seconds)}, until {end:%H:%M}.")
+    if outlook := choices.outlook():
+        _say(outlook)
     return choices.config, target
 
 

@@ -33,6 +33,8 @@ _POINTS = 512  # of each distribution in the estimate of W₂²
 _WARM_STEPS, _TIMED_SECONDS, _FEWEST_TIMED = 3, 10.0, 5
 _SHARE = 0.94  # of the budget; the rest is for checkpoints, grids, and pages
 _LINE_SECONDS, _SAVE_SECONDS = 15.0, 180.0
+_SHAPES, _OBJECTS = 100_000, 300_000
+"""Images that training has seen when samples show shapes, and objects; see docs/auto.md."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,21 @@ class Choices:
         ]
         width = max((len(flag) for flag, _ in lines), default=0)
         return "\n".join(f"  {flag:<{width}}  {reason}" for flag, reason in lines)
+
+    def outlook(self) -> str:
+        """Return in a sentence what samples to expect; an empty string if there is no measure."""
+        if self.config.generator.generator != "light" or self.config.run.max_steps is None:
+            return ""
+        seen = self.config.run.max_steps * self.config.data.batch_size
+        expected = "little but colors"
+        if seen >= _SHAPES:
+            expected = "shapes and colors"
+        if seen >= _OBJECTS:
+            expected = "objects that can be told apart"
+        return (
+            f"{_rounded(seen):,.0f} images will be seen: samples should show {expected}. With "
+            f"3,786 icons shapes took about {_SHAPES:,} images, and faces {_OBJECTS:,}."
+        )
 
     def build_model(self) -> Any:
         """Return the compiled `UOTM` of this configuration.
