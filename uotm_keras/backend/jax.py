@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
-adam_steps = None  # XLA fuses the steps.
+adam_steps: Callable | None = None  # XLA fuses the steps.
 WRITES_SAVED_MODELS = False
 
 

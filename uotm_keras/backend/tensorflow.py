@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
-adam_steps = None  # Its fused kernel takes one variable.
+adam_steps: Callable | None = None  # Its fused kernel takes one variable.
 WRITES_SAVED_MODELS = True
 
 

@@ -207,23 +207,15 @@ def adam_steps(
     variables: Sequence[keras.Variable],
     momenta: Sequence[keras.Variable],
     velocities: Sequence[keras.Variable],
-    *,
-    rate: Tensor,
-    step: Tensor,
-    **constants: float,
+    **settings: Any,
 ) -> None:
-    if not variables[0].value.is_cuda:
-        for one in zip(gradients, variables, momenta, velocities, strict=True):
-            adam_step(*one, rate=rate, step=step, **constants)
+    if variables[0].value.is_cuda:
+        # As numbers, `rate` and `step` would wait for the device, once for each variable.
+        values = ([v.value for v in group] for group in (variables, momenta, velocities))
+        _fused_adam_steps(gradients, *values, **settings)
         return
-    # As numbers, `rate` and `step` would wait for the device, once for each variable.
-    _fused_adam_steps(
-        gradients,
-        *([v.value for v in group] for group in (variables, momenta, velocities)),
-        rate=rate,
-        step=step,
-        **constants,
-    )
+    for one in zip(gradients, variables, momenta, velocities, strict=True):
+        adam_step(*one, **settings)
 
 
 def _fused_adam_steps(

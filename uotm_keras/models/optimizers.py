@@ -62,6 +62,7 @@ class Adam(keras.optimizers.Adam):
     def _update_together(
         self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], rate: Tensor
     ) -> None:
+        assert backend.adam_steps is not None
         moments = zip(*(keras_hooks.adam_moments(self, v) for v in variables), strict=True)
         backend.adam_steps(gradients, variables, *moments, **self._settings(rate))
 
