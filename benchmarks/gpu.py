@@ -215,7 +215,7 @@ def _run(
             return "done"
         errors.seek(0)
         lines = [line for line in errors.read().splitlines() if line.strip()]
-        return f"failed: {lines[-1][:300] if lines else process.returncode}"
+        return "failed: " + (" / ".join(lines[-2:])[-400:] or f"exit code {process.returncode}")
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:

@@ -38,7 +38,7 @@ SETTINGS = [
     (32, 64, "tf32"), (32, 64, "float32"), (256, 32, "bfloat16"), (256, 16, "bfloat16"),
     (256, 8, "bfloat16"),
 ]  # fmt: skip
-TINY = {"base_channels": 8, "channel_multipliers": (1, 2), "num_res_blocks": 1}
+TINY = {"base_channels": 8, "channel_multipliers": (1,), "num_res_blocks": 1}
 
 
 def show(record: dict[str, Any]) -> None:
@@ -251,7 +251,7 @@ def plain(options: GpuOptions) -> None:
         try:
             if options.rehearse:
                 size = 16
-                networks = plain_torch.Generator(16, 3, 8, (1, 2), 1), plain_torch.Potential(3, 8)
+                networks = plain_torch.Generator(16, 3, 8, (1,), 1), plain_torch.Potential(3, 8)
             else:
                 networks = plain_torch.Generator(), plain_torch.Potential()
             trainer = plain_torch.Trainer(
@@ -416,7 +416,7 @@ def training(options: GpuOptions) -> None:
         ]  # fmt: skip
         if options.rehearse:
             arguments += [
-                "--base_channels=8", "--channel_multipliers=1,2", "--num_res_blocks=1",
+                "--base_channels=8", "--channel_multipliers=1", "--num_res_blocks=1",
                 "--potential_base_channels=8", "--image_size=16", "--batch_size=8", "--log_every=1",
                 "--max_steps=4" if not options.resume else "--max_steps=6",
             ]  # fmt: skip
