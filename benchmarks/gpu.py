@@ -175,8 +175,13 @@ def _run(
         **environment("torch" if backend == "plain" else backend, f"{section},{backend}"),
         # A program is compiled once, although several workers run it.
         "JAX_COMPILATION_CACHE_DIR": str(Path(scratch) / "jax_cache"),
-        # JAX takes three quarters of the memory unless it is told otherwise.
-        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95",
+        # JAX takes three quarters of the memory unless it is told otherwise. correctness starts
+        # train.py beside its own process.
+        **(
+            {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+            if section == "correctness"
+            else {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
+        ),
         "UOTM_BENCHMARK_SECONDS": str(limit),
         "UOTM_BENCHMARK_OPTIONS": json.dumps(to_flags(options)),
         "PYTHONUNBUFFERED": "1",

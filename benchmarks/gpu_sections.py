@@ -1,11 +1,8 @@
 """The sections of gpu.py, each run by a process of its own, which prints its results as JSON."""
 
+import gc
 import json
 import os
-import signal
-import subprocess
-import sys
-import tarfile
 import tempfile
 import time
 import warnings
@@ -17,6 +14,7 @@ import keras
 import numpy as np
 from gpu import FIRST_RESULT, GpuOptions
 from gpu_correctness import correctness
+from gpu_training import training
 from memory import peak
 from step import SIZES, gigaflop
 from workers import task
@@ -25,7 +23,6 @@ import uotm_keras as uk
 from uotm_keras import backend
 from uotm_keras.config import from_flags
 
-ROOT = Path(__file__).parents[1]
 PRECISIONS = {
     # name: (Keras's dtype policy, --matmul_precision)
     "bfloat16": ("mixed_bfloat16", "tf32"),
@@ -47,6 +44,17 @@ def show(record: dict[str, Any]) -> None:
 
 
 # --- timing ---------------------------------------------------------------------------------
+
+
+def free() -> None:
+    """Release the memory of a deleted model; only PyTorch can also forget the peak so far."""
+    gc.collect()
+    if backend.NAME == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
 
 def wait() -> None:
@@ -196,6 +204,7 @@ def step(options: GpuOptions) -> None:
         work = 4 * gigaflop(model.generator) + 11 * gigaflop(model.potential)
         show_speed(label, record, rates[precision], work, gigaflop(model.generator))
         del model
+        free()
 
 
 def measure(model: uk.UOTM, batch: int, tiny: bool) -> dict[str, Any]:
@@ -264,9 +273,7 @@ def plain(options: GpuOptions) -> None:
             continue
         show_speed(label, record, rates[precision], work, forward)
         del trainer, networks
-        if device == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        free()
 
 
 def measure_plain(trainer: Any, batch: int, size: int, tiny: bool) -> dict[str, Any]:
@@ -313,6 +320,8 @@ def profile(options: GpuOptions) -> None:
     elif backend.NAME == "jax":
         kernels = jax_kernels(lambda: some_steps(4))
     total = sum(kernels.values())
+    if not kernels:
+        show({"backend": backend.NAME, "error": "the profile names no kernels"})
     for name, seconds in sorted(kernels.items(), key=lambda item: -item[1])[:10]:
         show({"backend": backend.NAME, "kernel": name[:100], "ms/step": 1e3 * seconds / 4,
               "share": seconds / total})  # fmt: skip
@@ -399,76 +408,6 @@ def input_(options: GpuOptions) -> None:
     })  # fmt: skip
 
 
-def training(options: GpuOptions) -> None:
-    """Train by train.py until the time is over, and store the run in parts."""
-    limit = float(os.environ["UOTM_BENCHMARK_SECONDS"])
-    end = time.monotonic() + limit - min(40.0, 0.3 * limit)
-    output = Path(options.output)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Path(scratch) / "training"
-        if options.resume:
-            unpack(Path(options.resume), Path(scratch))
-        arguments = [
-            f"--dataset={options.dataset}", f"--run_dir={run}", "--image_size=32",
-            "--generator=ncsnpp", "--potential=small", "--batch_size=256",
-            "--dtype_policy=mixed_bfloat16", "--max_steps=1000000", "--log_every=100",
-            "--checkpoint_every=1000", "--sample_every=0", *options.training_flags.split(),
-        ]  # fmt: skip
-        if options.rehearse:
-            arguments += [
-                "--base_channels=8", "--channel_multipliers=1", "--num_res_blocks=1",
-                "--potential_base_channels=8", "--image_size=16", "--batch_size=8", "--log_every=1",
-                "--max_steps=4" if not options.resume else "--max_steps=6",
-            ]  # fmt: skip
-        # Without a task, train.py is no worker.
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *arguments], stdout=sys.stderr
-        )
-        try:
-            process.wait(max(1.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)  # It writes a checkpoint and ends.
-            process.wait()
-        if process.returncode not in (0, 130):
-            raise SystemExit(f"train.py failed with exit code {process.returncode}")
-        lines = (run / "metrics.jsonl").read_text().splitlines()
-        last = json.loads(lines[-1])
-        parts = pack(run, output, int(options.part_mb * 2**20))
-        names = ("step", "images_per_second", "potential_loss", "generator_loss", "cost")
-        show({"backend": backend.NAME, "parts": parts, **{k: last[k] for k in names if k in last}})
-
-
-def pack(run: Path, folder: Path, size: int) -> int:
-    """Store what a run needs to resume in files of at most `size` bytes; return their number."""
-    for old in folder.glob("training.tar.*"):
-        old.unlink()
-    newest = sorted((run / "checkpoints").glob("step_*"))[-1].name.split(".")[0]
-    with tempfile.TemporaryFile() as file:
-        with tarfile.open(fileobj=file, mode="w") as tar:
-            for path in sorted(run.iterdir()):
-                if path.is_file() and path.suffix in (".json", ".jsonl", ".csv"):
-                    tar.add(path, f"training/{path.name}")
-            for path in sorted((run / "checkpoints").glob(f"{newest}.*")):
-                tar.add(path, f"training/checkpoints/{path.name}")
-        file.seek(0)
-        number = 0
-        while part := file.read(size):
-            (folder / f"training.tar.{number:02}").write_bytes(part)
-            number += 1
-    return number
-
-
-def unpack(folder: Path, target: Path) -> None:
-    """Restore a run that `pack` has stored."""
-    parts = sorted(folder.glob("training.tar.*"))
-    with tempfile.TemporaryFile() as file:
-        for part in parts:
-            file.write(part.read_bytes())
-        file.seek(0)
-        with tarfile.open(fileobj=file) as tar:
-            tar.extractall(target, filter="data")
-
-
 def worker() -> None:
     """Run the section that the task of this process names."""
     section, name = str(task()).split(",")
@@ -481,7 +420,10 @@ def worker() -> None:
         for record in correctness(options.rehearse):
             show(record)
         return
-    sections = {"step": step, "profile": profile, "input": input_, "training": training}
+    if section == "training":
+        show(training(options, float(os.environ["UOTM_BENCHMARK_SECONDS"])))
+        return
+    sections = {"step": step, "profile": profile, "input": input_}
     (plain if name == "plain" else sections[section])(options)
 
 

@@ -54,16 +54,16 @@ def test_a_worker_that_is_late_is_ended_and_one_that_fails_is_named(modules, tmp
 
 
 def test_a_run_survives_being_stored_in_parts(modules, tmp_path):
-    sections = modules("gpu_sections")
+    training = modules("gpu_training")
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     content = bytes(range(256)) * 100
     for name in ("step_000010.weights.h5", "step_000020.weights.h5", "step_000020.json"):
         (run / "checkpoints" / name).write_bytes(content)
     (run / "config.json").write_text("{}")
-    assert sections.pack(run, tmp_path, 20_000) == 2
+    assert training.pack(run, tmp_path, 20_000) == 2
     assert all(part.stat().st_size <= 20_000 for part in tmp_path.glob("training.tar.*"))
-    sections.unpack(tmp_path, tmp_path / "back")
+    training.unpack(tmp_path, tmp_path / "back")
     back = tmp_path / "back" / "training"
     files = {str(p.relative_to(back)) for p in back.rglob("*") if p.is_file()}
     newest = {"checkpoints/step_000020.weights.h5", "checkpoints/step_000020.json"}
