@@ -11,7 +11,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 ON_ONE_BACKEND = (
-    "browser", "cli", "config", "data", "experiments", "metrics", "reporting", "utils",
+    "benchmarks", "browser", "cli", "config", "data", "experiments", "metrics", "reporting",
+    "utils",
 )  # fmt: skip
 """Folders whose tests say little of a backend; `every_backend` marks those that do."""
 ONE_BACKEND = "torch"  # it compiles nothing

@@ -145,6 +145,7 @@ class TestRunsOfEarlierVersions:
         assert set(record) - set(OLD) == {
             "background", "budget", "source", "r1_fraction",
             "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise",
+            "matmul_precision", "deterministic",
         }  # fmt: skip
 
     @pytest.mark.parametrize("value", ["on", True])
@@ -155,7 +156,7 @@ class TestRunsOfEarlierVersions:
     def test_operational_flags_may_differ(self, tmp_path):
         directory = self.directory(tmp_path)
         operational = [flag for flag in flags_of(TrainConfig).values() if flag.operational]
-        assert len(operational) == 23
+        assert len(operational) == 24
         others = ["--max_steps=90", "--nokeep_best", "--rematerialize", "--num_workers=0"]
         assert directory.check(COMMAND.parse([*GIVEN, *others]), "jax")
 

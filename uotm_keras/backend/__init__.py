@@ -15,11 +15,15 @@ backend is taken at import:
 - `compile_arguments(jit_compile)`: (what Keras compiles, what `minimize` compiles);
 - `sync(model)`: lets callbacks read the model's variables in the middle of `fit`;
 - `adam_step(...)`: one variable's Adam step, ε added to √v̂ after the bias correction;
+- `adam_steps(...)`: the same for lists of variables, or None where steps are taken one by one;
 - `update_ema(averages, values, decay)`: average ← decay·average + (1 − decay)·value;
 - `convolution(x, kernel)`: stride 1, same size, (B, H, W, C) and (k, k, in, out), k odd;
 - `arrange_kernel(variable)`: lays a kernel out in memory as `convolution` likes it;
 - `arrange_like(variable, other)`: lays a variable out in memory as another of its shape;
-- `prepare_command()`: settings of the whole process, for programs of our own only;
+- `prepare_command(deterministic=False)`: settings of the whole process, for programs of our own
+  only; called before the engine starts;
+- `set_matmul_precision(precision)`: how matrix products and convolutions of float32 tensors
+  compute on a GPU, "tf32" or "highest"; "default" leaves the engine's own setting;
 - `CONVOLUTION_FORMAT`: the data format in which its convolutions run fastest;
 - `WRITES_SAVED_MODELS`: whether TensorFlow itself runs the networks;
 - `describe_device()`: one line for the records;

@@ -1,5 +1,6 @@
 """JAX: functional gradients, all state threaded through Keras's `StatelessScope`."""
 
+import os
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = [
     "CONVOLUTION_FORMAT",
     "WRITES_SAVED_MODELS",
     "adam_step",
+    "adam_steps",
     "arrange_kernel",
     "arrange_like",
     "compile_arguments",
@@ -28,6 +30,7 @@ __all__ = [
     "prefers_bfloat16",
     "prepare_command",
     "require",
+    "set_matmul_precision",
     "sync",
     "test_step",
     "train_step",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
+adam_steps: Callable | None = None  # XLA fuses the steps.
 WRITES_SAVED_MODELS = False
 
 
@@ -236,8 +240,23 @@ def sync(model: keras.Model) -> None:
     model.jax_state_sync()
 
 
-def prepare_command() -> None:
-    pass
+_PRECISIONS = {"tf32": "tensorfloat32", "highest": "highest"}
+
+
+def set_matmul_precision(precision: str) -> None:
+    if precision != "default":
+        jax.config.update("jax_default_matmul_precision", _PRECISIONS[precision])
+
+
+def prepare_command(deterministic: bool = False) -> None:
+    if deterministic:
+        # XLA reads the variable when JAX's first device is opened.
+        flags = os.environ.get("XLA_FLAGS", "")
+        if _DETERMINISTIC not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def describe_device() -> str:

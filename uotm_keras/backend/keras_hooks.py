@@ -5,7 +5,7 @@ Keras name appears elsewhere.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 from keras.src.backend.common import symbolic_scope
@@ -58,6 +58,16 @@ def skip_gradient_reduction(optimizer: keras.optimizers.Optimizer) -> None:
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer
     optimizer._all_reduce_sum_gradients = list
+
+
+def update_together(
+    optimizer: keras.optimizers.Optimizer, update: Callable[[Sequence, Sequence, object], None]
+) -> None:
+    """Let an optimizer step all variables by one call, `update(gradients, variables, rate)`.
+
+    Keras does so for its own optimizers on PyTorch, but not for their subclasses.
+    """
+    optimizer._backend_update_step = update
 
 
 def optimizer_strategy(optimizer: keras.optimizers.Optimizer) -> object:

@@ -1,5 +1,6 @@
 """TensorFlow: gradient tapes, XLA inside each replica, tf.distribute."""
 
+import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "CONVOLUTION_FORMAT",
     "WRITES_SAVED_MODELS",
     "adam_step",
+    "adam_steps",
     "arrange_kernel",
     "arrange_like",
     "compile_arguments",
@@ -28,6 +30,7 @@ __all__ = [
     "prefers_bfloat16",
     "prepare_command",
     "require",
+    "set_matmul_precision",
     "sync",
     "test_step",
     "train_step",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 CONVOLUTION_FORMAT = "channels_last"
+adam_steps: Callable | None = None  # Its fused kernel takes one variable.
 WRITES_SAVED_MODELS = True
 
 
@@ -198,8 +202,18 @@ def sync(model: keras.Model) -> None:
     pass
 
 
-def prepare_command() -> None:
-    pass
+def set_matmul_precision(precision: str) -> None:
+    if precision != "default":
+        tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+
+
+def prepare_command(deterministic: bool = False) -> None:
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Otherwise TensorFlow takes all memory of every GPU at once.
+        with contextlib.suppress(RuntimeError):  # It is in use already.
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def describe_device() -> str:

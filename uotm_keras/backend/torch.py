@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "CONVOLUTION_FORMAT",
     "WRITES_SAVED_MODELS",
     "adam_step",
+    "adam_steps",
     "arrange_kernel",
     "arrange_like",
     "compile_arguments",
@@ -29,6 +31,7 @@ __all__ = [
     "prefers_bfloat16",
     "prepare_command",
     "require",
+    "set_matmul_precision",
     "sync",
     "test_step",
     "train_step",
@@ -199,13 +202,70 @@ def adam_step(
 
 
 @torch.no_grad()
+def adam_steps(
+    gradients: Sequence[Tensor],
+    variables: Sequence[keras.Variable],
+    momenta: Sequence[keras.Variable],
+    velocities: Sequence[keras.Variable],
+    **settings: Any,
+) -> None:
+    if variables[0].value.is_cuda:
+        # As numbers, `rate` and `step` would wait for the device, once for each variable.
+        values = ([v.value for v in group] for group in (variables, momenta, velocities))
+        _fused_adam_steps(gradients, *values, **settings)
+        return
+    for one in zip(gradients, variables, momenta, velocities, strict=True):
+        adam_step(*one, **settings)
+
+
+def _fused_adam_steps(
+    gradients: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    momenta: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    *,
+    rate: Tensor,
+    step: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """Take PyTorch's own Adam steps in one kernel, which reads `rate` and `step` on the device."""
+    # The kernel walks through memory, so a gradient must be laid out as its parameter is.
+    gradients = [
+        g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+        for g, p in zip(gradients, parameters, strict=True)
+    ]
+    torch._fused_adam_(
+        list(parameters), gradients, list(momenta), list(velocities), [],
+        [step.to(torch.float32)] * len(gradients),
+        lr=torch.as_tensor(rate, dtype=torch.float32, device=gradients[0].device),
+        beta1=beta_1, beta2=beta_2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
+@torch.no_grad()
 def update_ema(
     averages: Sequence[keras.Variable], values: Sequence[keras.Variable], decay: float
 ) -> None:
     torch._foreach_lerp_([v.value for v in averages], [v.value for v in values], float(1.0 - decay))
 
 
-def prepare_command() -> None:
+def set_matmul_precision(precision: str) -> None:
+    if precision == "default":
+        return
+    # By default PyTorch uses TF32 for convolutions, but not for matrix products.
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def prepare_command(deterministic: bool = False) -> None:
+    if deterministic:
+        # cuBLAS reads the variable when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    # The shapes never change, so timing cuDNN's kernels once pays; it may choose anew in each run.
+    torch.backends.cudnn.benchmark = not deterministic
     # glibc gives large tensors back to the system at once; faulting their pages in again
     # for each operation costs a third of the time of sampling on a CPU.
     with contextlib.suppress(AttributeError, OSError):

@@ -71,9 +71,9 @@ def _train(config: TrainConfig) -> int:
         require_packages(config.run.export)  # before hours of training
     cluster = find_cluster(config.devices)
     if cluster is None:
-        return _train_together(config, open_process_group(None, 0))
+        return _train_together(config, open_process_group(None, config.devices))
     try:
-        with open_process_group(cluster, config.devices.worker_timeout) as group:
+        with open_process_group(cluster, config.devices) as group:
             return _train_together(config, group)
     except (InputError, KeyboardInterrupt) as error:
         code = report_error(error, _RESUMES)
@@ -130,7 +130,7 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
             f"step {start} at which the run in {directory.path} resumes."
         )
 
-    backend.prepare_command()
+    backend.prepare_command(config.devices.deterministic)
     distribution = open_distribution(config.devices, group)
     # A new run writes nothing, not even an index, before all its flags are known to be right.
     with group.shared_errors(InputError):
@@ -155,7 +155,7 @@ def _choose(config: TrainConfig) -> "tuple[TrainConfig, Dataset]":
             f"flag --generator=auto is for generation from noise: with --source_dataset="
             f"{chosen.source_dataset} give --generator, such as ncsnpp."
         )
-    backend.prepare_command()
+    backend.prepare_command(config.devices.deterministic)
     reasons: dict[str, str] = {}
     if chosen.image_size is None:
         natural = data.natural_size(chosen.dataset, chosen.data_dir)
@@ -309,7 +309,7 @@ def _complete_finished(config: TrainConfig, directory: "RunDirectory", step: int
     grid_there = directory.sample_grid(step).exists() or not intervals.samples_at(step)
     if grid_there and (page_step(directory) or 0) >= step:
         return
-    backend.prepare_command()
+    backend.prepare_command(config.devices.deterministic)
     with directory.lock():
         directory.remove_leftovers()
         opened = open_data(config, directory.index)

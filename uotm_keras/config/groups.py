@@ -103,6 +103,19 @@ class DeviceConfig:
         "Keras dtype policy of the networks. Weights are always float32. Paper: float32.",
         automatic=True,
     )  # fmt: skip
+    matmul_precision: str = flag(
+        "default", Enum("default", "tf32", "highest"),
+        "How a GPU multiplies float32 numbers in matrix products and convolutions: tf32 rounds "
+        "the factors to 11 bits and is several times as fast; highest does not round; default is "
+        "the backend's own choice (tf32, but highest for PyTorch's matrix products). No effect on "
+        "CPUs. Paper: default of PyTorch.",
+    )  # fmt: skip
+    deterministic: bool = flag(
+        False, Boolean(),
+        "Whether a GPU uses only kernels whose results are the same in every run, so that a "
+        "resumed run equals an uninterrupted one bit for bit. They are slower. CPUs always do.",
+        operational=True,
+    )  # fmt: skip
     steps_per_execution: int = flag(
         1, Integer(1),
         "Number of steps per call of the compiled function. It must divide the intervals, and "

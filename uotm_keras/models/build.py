@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from uotm_keras import backend
 from uotm_keras.config.model_groups import GeneratorConfig, ObjectiveConfig, PotentialConfig
 from uotm_keras.config.schema import TrainConfig
 from uotm_keras.models.optimizers import Adam
@@ -36,8 +37,8 @@ _JIT = {"auto": "auto", "on": True, "off": False}
 def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
     """Return the compiled model of a run, with weights drawn from the run's seed.
 
-    This sets Keras's dtype policy and seeds Python's `random`, from which Keras's
-    initializers draw.
+    This sets Keras's dtype policy and the process's matmul precision, and seeds Python's
+    `random`, from which Keras's initializers draw.
 
     Args:
         config: the run's configuration.
@@ -51,6 +52,7 @@ def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
         InputError: the networks do not fit the data or each other.
     """
     keras.config.set_dtype_policy(config.devices.dtype_policy)
+    backend.set_matmul_precision(config.devices.matmul_precision)
     random.seed(config.run.seed)  # keras.utils.set_random_seed would import TensorFlow
     model = new_model(
         config,

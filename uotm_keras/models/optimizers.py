@@ -50,22 +50,30 @@ class Adam(keras.optimizers.Adam):
         for variable in variables:
             for moment in keras_hooks.adam_moments(self, variable):
                 backend.arrange_like(moment, variable)
+        if backend.adam_steps is not None:
+            keras_hooks.update_together(self, self._update_together)
 
     def update_step(
         self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
-        momentum, velocity = keras_hooks.adam_moments(self, variable)
-        backend.adam_step(
-            gradient,
-            variable,
-            momentum,
-            velocity,
-            rate=learning_rate,
-            step=ops.cast(self.iterations + 1, "float32"),
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-        )
+        moments = keras_hooks.adam_moments(self, variable)
+        backend.adam_step(gradient, variable, *moments, **self._settings(learning_rate))
+
+    def _update_together(
+        self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], rate: Tensor
+    ) -> None:
+        assert backend.adam_steps is not None
+        moments = zip(*(keras_hooks.adam_moments(self, v) for v in variables), strict=True)
+        backend.adam_steps(gradients, variables, *moments, **self._settings(rate))
+
+    def _settings(self, rate: Tensor) -> dict[str, Any]:
+        return {
+            "rate": rate,
+            "step": ops.cast(self.iterations + 1, "float32"),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
 
 
 class OptimizerPair(keras.optimizers.Optimizer):

@@ -31,14 +31,14 @@ def find_cluster(devices: DeviceConfig) -> Cluster | None:
     return cluster
 
 
-def open_process_group(cluster: Cluster | None, seconds: float) -> ProcessGroup:
-    """Form the process group; a process that is missing after `seconds` ends this one."""
+def open_process_group(cluster: Cluster | None, devices: DeviceConfig) -> ProcessGroup:
+    """Form the process group; a process missing after --worker_timeout ends this one."""
     from uotm_keras import backend
 
     if cluster is None:
         return ProcessGroup()
-    backend.prepare_command()  # before the engine starts
-    return backend.distribution.open_process_group(cluster, seconds)
+    backend.prepare_command(devices.deterministic)  # before the engine starts
+    return backend.distribution.open_process_group(cluster, devices.worker_timeout)
 
 
 def open_distribution(devices: DeviceConfig, group: ProcessGroup) -> Distribution:
