@@ -49,7 +49,7 @@ def test_outcomes_of_workers(modules, tmp_path, monkeypatch):
     gpu = modules("gpu")
     (tmp_path / "gpu_sections.py").write_text(WORKER)
     monkeypatch.setattr(gpu, "__file__", str(tmp_path / "gpu.py"))
-    monkeypatch.setattr(gpu, "SECONDS", {"step": 60, "profile": 2, "input": 60})
+    monkeypatch.setattr(gpu, "SECONDS", {"step": 60, "profile": 8, "input": 60})
     arguments = ["--sections=step,profile,input", "--backends=torch", f"--output={tmp_path}"]
     assert gpu.main(arguments) == 1
     results = json.loads((tmp_path / "results.json").read_text())["results"]
