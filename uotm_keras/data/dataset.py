@@ -197,7 +197,7 @@ def required_labels(dataset: Dataset) -> np.ndarray:
     """Return the labels of a dataset for a conditional model, int32 (N,).
 
     Raises:
-        InputError: it has none, or some examples have no class.
+        InputError: it has none, some examples have no class, or a class has no examples.
     """
     labels = dataset.labels
     if labels is None:
@@ -209,6 +209,13 @@ def required_labels(dataset: Dataset) -> np.ndarray:
         raise InputError(
             f"{dataset.name} contains {int((labels < 0).sum())} examples without a class, as "
             "outliers are: a conditional model cannot learn from them."
+        )
+    empty = np.flatnonzero(np.bincount(labels, minlength=dataset.num_classes) == 0)
+    if len(empty):
+        names = dataset.class_names
+        raise InputError(
+            f"the class {names[empty[0]] if names else empty[0]} of {dataset.name} has no "
+            "examples: a conditional model needs some of each class."
         )
     return labels.astype(np.int32)
 

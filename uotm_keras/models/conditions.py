@@ -204,6 +204,11 @@ class ConditionDistribution(keras.layers.Layer):
         self.table.assign(table)
         self.examples.assign(float(kept))
 
+    def adapt_frequencies(self, frequencies: Any) -> None:
+        """Take over the share of each class, (num_classes,)."""
+        self.table.assign(np.asarray(frequencies, "float32"))
+        self.examples.assign(1.0)
+
     def frequencies(self) -> np.ndarray | None:
         """Return the share of each class, float64 (num_classes,); `None` for other conditions."""
         if not self.single:
