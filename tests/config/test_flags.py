@@ -148,7 +148,7 @@ class TestRunsOfEarlierVersions:
         assert [item for item in record.items() if item[0] in OLD] == list(OLD.items())
         assert set(record) - set(OLD) == {
             "background", "budget", "source", "r1_fraction",
-            "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise",
+            "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise", "conditional",
         }  # fmt: skip
 
     @pytest.mark.parametrize("value", ["on", True])
