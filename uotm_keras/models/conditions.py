@@ -245,3 +245,34 @@ class ConditionDistribution(keras.layers.Layer):
             raise InputError(
                 f"condition {unseen[0]}: the training data had no examples of this class."
             )
+
+
+def require_condition(spec: ConditionSpec | None, condition: Any) -> None:
+    """Raise `InputError` if a condition is missing, or given to an unconditional model."""
+    if spec is None and condition is not None:
+        raise InputError("this UOTM is unconditional: leave condition out.")
+    if spec is not None and condition is None:
+        raise InputError(
+            f"this UOTM is conditional: give condition, {spec.describe()}, or one for all."
+        )
+
+
+def condition_rows(
+    conditions: ConditionDistribution | None, condition: Any, rows: int
+) -> np.ndarray | None:
+    """Return the condition of each row; `None` for an unconditional model.
+
+    Args:
+        conditions: The conditions of the model, or `None`.
+        condition: What the user gave: one condition for all rows, one per row, or `None`.
+        rows: The number of rows.
+
+    Raises:
+        InputError: If it is missing, does not fit, or names a class that was never seen.
+    """
+    require_condition(None if conditions is None else conditions.spec, condition)
+    if conditions is None:
+        return None
+    array = conditions.spec.array(condition, rows)
+    conditions.require_seen(array)
+    return array

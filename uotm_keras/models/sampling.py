@@ -39,21 +39,24 @@ class TransportMap:
         self,
         keys: Sequence[tuple[int, int]],
         batch_size: int,
-        conditions: Callable[[slice], np.ndarray | None] = lambda rows: None,
+        condition: np.ndarray | None | Callable[[Sequence[tuple[int, int]]], np.ndarray] = None,
     ) -> Iterator[np.ndarray]:
         """Yield T(x, z | c) of the noise of each (seed, index) key, a batch at a time.
 
         Args:
             keys: The keys.
             batch_size: Samples per batch.
-            conditions: A function that returns c of the keys of a slice. Defaults to one that
-                returns `None`.
+            condition: c of each key, or a function that draws it for keys. Defaults to `None`.
         """
         size = min(batch_size, len(keys))
         for start in range(0, len(keys), size or 1):
             rows = slice(start, start + size)
             noise = sample_noise(keys[rows], self.shapes.source, (self.shapes.latent_dim or 0,))
-            yield self._run(noise[0], noise[1], conditions(rows), size)
+            if callable(condition):
+                given = condition(keys[rows])
+            else:
+                given = None if condition is None else condition[rows]
+            yield self._run(noise[0], noise[1], given, size)
 
     def _run(
         self, source: np.ndarray, latent: np.ndarray, condition: np.ndarray | None, size: int
@@ -89,3 +92,11 @@ def potential_outputs(
     if not values:
         return np.zeros((0,), "float32")
     return np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])
+
+
+def frozen_copy(network: keras.Model, name: str) -> keras.Model:
+    """Return a copy of a network that is not trained."""
+    copy = type(network).from_config({**network.get_config(), "name": name})
+    copy.set_weights(network.get_weights())
+    copy.trainable = False
+    return copy

@@ -16,7 +16,7 @@ from keras import ops
 from uotm_keras import backend
 from uotm_keras.models.checks import check_count
 from uotm_keras.models.inputs import Batch
-from uotm_keras.models.transport_model import frozen_copy
+from uotm_keras.models.sampling import frozen_copy
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.objectives import costs
 from uotm_keras.objectives.divergences import Divergence

@@ -20,11 +20,16 @@ from uotm_keras.models.checks import (
     check_rows,
     check_samples,
 )  # fmt: skip
-from uotm_keras.models.conditions import ConditionDistribution
+from uotm_keras.models.conditions import ConditionDistribution, condition_rows
 from uotm_keras.models.fitted_source import FittedSource
 from uotm_keras.models.inputs import Batch, check_range, in_order, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
-from uotm_keras.models.sampling import TransportMap, potential_outputs, seed_generator
+from uotm_keras.models.sampling import (
+    TransportMap,
+    frozen_copy,
+    potential_outputs,
+    seed_generator,
+)  # fmt: skip
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
@@ -313,15 +318,12 @@ class TransportModel(keras.Model):
         if self.source == "data":
             raise InputError("this UOTM transports a dataset: call transport(source) instead.")
         batch_size = check_count("batch_size", batch_size)
-        drawn = self.conditions is not None and condition is None
-        array = None if drawn else self._condition(condition, len(keys))
-
-        def conditions(rows: slice) -> np.ndarray | None:
-            if self.conditions is not None and drawn:
-                return self.conditions.draw(keys[rows])
-            return None if array is None else array[rows]
-
-        yield from self._map(use_ema).samples(keys, batch_size, conditions)
+        given: Any
+        if self.conditions is not None and condition is None:
+            given = self.conditions.draw
+        else:
+            given = condition_rows(self.conditions, condition, len(keys))
+        yield from self._map(use_ema).samples(keys, batch_size, given)
 
     def transport(
         self,
@@ -358,7 +360,7 @@ class TransportModel(keras.Model):
             (latent,) = sample_noise(keys, (self.latent_dim or 0,))
         latent = np.asarray(latent, "float32")
         check_rows("latent", latent, (self.latent_dim or 0,), len(source))
-        given = self._condition(condition, len(source))
+        given = condition_rows(self.conditions, condition, len(source))
         return self._map(use_ema)(source, latent, given, check_count("batch_size", batch_size))
 
     def source_weights(
@@ -458,25 +460,10 @@ class TransportModel(keras.Model):
         network = self.ema_generator if use_ema else self.generator
         return TransportMap(network, self.shapes)
 
-    def _condition(self, condition: Any, rows: int) -> np.ndarray | None:
-        """Return the condition of each row; `None` for unconditional models."""
-        if self.conditions is None:
-            if condition is not None:
-                raise InputError("this UOTM is unconditional: leave condition out.")
-            return None
-        if condition is None:
-            raise InputError(
-                f"this UOTM is conditional: give condition, {self.conditions.spec.describe()}, or "
-                "one for all."
-            )
-        array = self.conditions.spec.array(condition, rows)
-        self.conditions.require_seen(array)
-        return array
-
     def _potential_values(self, data: np.ndarray, batch_size: int, condition: Any) -> np.ndarray:
         check_rows("data", data, self.data_shape, len(data))
         batch_size = check_count("batch_size", batch_size)
-        given = self._condition(condition, len(data))
+        given = condition_rows(self.conditions, condition, len(data))
         values = potential_outputs(self.potential, data, given, batch_size)
         return ops.convert_to_numpy(self.objective_at_step().admissible(values))
 
@@ -543,11 +530,3 @@ class TransportModel(keras.Model):
             for name, tracker in self.trackers.items()
             for variable in tracker.variables
         }
-
-
-def frozen_copy(network: keras.Model, name: str) -> keras.Model:
-    """Return a copy of a network that is not trained."""
-    copy = type(network).from_config({**network.get_config(), "name": name})
-    copy.set_weights(network.get_weights())
-    copy.trainable = False
-    return copy

@@ -23,6 +23,7 @@ from uotm_keras.models.checks import (
     check_pairing,
     check_trainable,
 )  # fmt: skip
+from uotm_keras.models.conditions import require_condition
 from uotm_keras.models.inputs import as_batches, check_fit, conditions_in, in_order
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
 from uotm_keras.models.regularization import with_regularization
@@ -273,11 +274,7 @@ class UOTM(TransportModel):
     def _tensors(self, batch: Record) -> Record:
         """Return a record of tensors: float32, except the condition."""
         spec, condition = self.shapes.condition, batch.condition
-        if (spec is None) != (condition is None):
-            raise InputError(
-                "this UOTM is unconditional: leave condition out." if spec is None
-                else f"this UOTM is conditional: give condition, {spec.describe()}."
-            )  # fmt: skip
+        require_condition(spec, condition)
         tensors = type(batch)(*map(_tensor, batch._replace(condition=None)))
         if spec is None:
             return tensors
