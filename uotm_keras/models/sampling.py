@@ -52,10 +52,9 @@ class TransportMap:
         for start in range(0, len(keys), size or 1):
             rows = slice(start, start + size)
             noise = sample_noise(keys[rows], self.shapes.source, (self.shapes.latent_dim or 0,))
-            if callable(condition):
-                given = condition(keys[rows])
-            else:
-                given = None if condition is None else condition[rows]
+            given: np.ndarray | None = None
+            if condition is not None:
+                given = condition(keys[rows]) if callable(condition) else condition[rows]
             yield self._run(noise[0], noise[1], given, size)
 
     def _run(

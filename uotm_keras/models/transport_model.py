@@ -240,6 +240,8 @@ class TransportModel(keras.Model):
         The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
         """
         self.evaluation_seed.state.assign(seed_generator(self.seed).state)
+        if self.conditions is not None and hasattr(y, "shape"):
+            self.conditions.spec.array(y)
         data = in_order(x, batch_size, self.conditions is not None)
         x, batch_size = data, None if isinstance(x, Dataset) else batch_size
         return super().evaluate(x, y, batch_size, *args, **kwargs)
