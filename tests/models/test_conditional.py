@@ -20,10 +20,12 @@ def points(seed=0) -> np.ndarray:
 def networks(width=8, latent_dim=2, **condition):
     keras.utils.set_random_seed(0)
     condition = condition or {"num_classes": CLASSES}
-    return (
-        uk.networks.ResMLPGenerator(2, latent_dim, width, 1, **condition),
-        uk.networks.ResMLPPotential(2, width, 1, **condition),
-    )
+    generator = uk.networks.ResMLPGenerator(2, latent_dim, width, 1, **condition)
+    potential = uk.networks.ResMLPPotential(2, width, 1, **condition)
+    rng = np.random.default_rng(0)
+    for variable in potential.trainable_variables:  # v does not depend on c at first
+        variable.assign(variable + 0.2 * rng.standard_normal(variable.shape))
+    return generator, potential
 
 
 def make(**arguments) -> uk.UOTM:
@@ -57,24 +59,37 @@ def test_the_losses_are_those_of_each_class(trained):
     assert float(logs["real"] + logs["fake"]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_penalty_of_some_rows_takes_their_conditions():
+    x = np.zeros((64, 2), "float32")
+    order = np.random.default_rng(2).permutation(64)
+    y, labels = points()[order], LABELS[order]
+    half = make(gradient_penalty=uk.penalties.R1(1.0, 0.5))
+    some = half.update_potential(y, x, x, condition=labels)["penalty"]
+    full = make(gradient_penalty=uk.penalties.R1(1.0))
+    theirs = full.update_potential(y[:32], x[:32], x[:32], condition=labels[:32])["penalty"]
+    assert float(some) == pytest.approx(float(theirs), rel=1e-5)
+    mixed = make(gradient_penalty=uk.penalties.R1(1.0))
+    others = mixed.update_potential(y[:32], x[:32], x[:32], condition=labels[32:])["penalty"]
+    assert abs(float(others) - float(theirs)) > 1e-4
+
+
 @pytest.mark.parametrize(
     "penalty",
-    [uk.penalties.R1(1.0, 0.5), uk.penalties.WassersteinGP(1.0), uk.penalties.SourceGradient(1.0),
-     uk.penalties.GradientOptimality(1.0)],
+    [
+        uk.penalties.WassersteinGP(1.0),
+        pytest.param(uk.penalties.SourceGradient(1.0), marks=pytest.mark.one_backend),
+        pytest.param(uk.penalties.GradientOptimality(1.0), marks=pytest.mark.one_backend),
+    ],
     ids=lambda penalty: type(penalty).__name__,
-)  # fmt: skip
+)
 def test_micro_batches_give_the_same_weights(penalty):
     results = []
     for parts in (1, 2):
-        if isinstance(penalty, uk.penalties.R1) and parts == 2:
-            penalty = uk.penalties.R1(1.0)  # the half of a micro-batch is another half
         model = make(gradient_penalty=penalty)
         model.compile(accumulate=parts)
-        history = model.fit(points(), LABELS, batch_size=16, epochs=1, shuffle=False, verbose=0)
-        assert np.isfinite(history.history["loss"]).all()
+        model.fit(points(), LABELS, batch_size=16, epochs=1, shuffle=False, verbose=0)
         results.append(np.concatenate([w.ravel() for w in model.generator.get_weights()]))
-    if not isinstance(penalty, uk.penalties.R1):
-        np.testing.assert_allclose(*results, atol=2e-5)
+    np.testing.assert_allclose(*results, atol=2e-5)
 
 
 def test_a_sample_depends_on_its_seed_and_condition_alone(trained):
