@@ -54,7 +54,7 @@ def make(settings):
     keras.config.set_dtype_policy(settings["policy"])
     if settings["classes"]:
         classes = {"num_classes": settings["classes"]}
-        generator = uk.networks.LightGenerator(SHAPE, 4, 3, **classes)
+        generator = uk.networks.ResMLPGenerator(SHAPE, 3, width=16, blocks=1, **classes)
         potential = uk.networks.SmallPotential(SHAPE, 2, **classes)
     elif settings["potential"] == "small":
         generator = uk.networks.SmallGenerator(SHAPE, 4)
