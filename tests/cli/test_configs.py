@@ -21,6 +21,7 @@ SHAPES = {
     "digits": (8, 8, 1),
     "mnist5k": (32, 32, 1),
     "mnist5k:bold": (32, 32, 1),
+    "tfds:fashion_mnist": (32, 32, 1),
     "tfds:cifar10": (32, 32, 3),
     "tfds:celeb_a_hq/256": (256, 256, 3),
     "folder:images": (64, 64, 3),

@@ -266,3 +266,66 @@ def test_training_may_end_with_an_export(tiny, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     assert tiny.train(max_steps=8, export="onnx") == 2
     assert "requires tensorflow, which is not installed" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def conditional_run(tmp_path_factory):
+    from uotm_keras.cli.train import main
+
+    folder = tmp_path_factory.mktemp("conditional") / "run"
+    flags = {
+        "run_dir": folder, "dataset": "digits", "conditional": "on", "batch_size": 16,
+        "max_steps": 4, "checkpoint_every": 2, "log_every": 2, "generator": "resmlp", "width": 8,
+        "blocks": 1, "latent_dim": 3, "potential": "resmlp", "potential_width": 8,
+        "potential_blocks": 1, "ema_decay": 0.5, "generator_lr": 0.01, "grid_size": 2,
+    }  # fmt: skip
+    assert main([f"--{name}={value}" for name, value in flags.items()]) == 0
+    return folder
+
+
+def test_classes_are_drawn_with_every_seed(conditional_run, tmp_path):
+    model, out = load_run(conditional_run).model, tmp_path / "classes.npz"
+    given = ("--condition=3,0-1", "--seeds=5,2", "--batch_size=4")
+    assert run(f"--run_dir={conditional_run}", *given, f"--out={out}") == 0
+    with np.load(out) as archive:
+        names, conditions = list(archive["names"]), archive["conditions"]
+        samples = archive["samples"].astype(int)
+    assert names[:3] == ["class_3_seed_000005", "class_3_seed_000002", "class_0_seed_000005"]
+    np.testing.assert_array_equal(conditions, [3, 3, 0, 0, 1, 1])
+    for sample, seed, label in zip(samples, [5, 2] * 3, conditions, strict=True):
+        wanted = np.rint((model.generate(1, seed, condition=label)[0] + 1) * 127.5)
+        np.testing.assert_allclose(sample, np.clip(wanted, 0, 255), atol=1)
+    grid = tmp_path / "grid.png"
+    assert run(f"--run_dir={conditional_run}", "--condition=0-9", "--n=3", f"--out={grid}") == 0
+    assert Image.open(grid).size == (3 * 50, 10 * 50)
+    # Without a condition each seed has the one that `generate` draws.
+    assert run(f"--run_dir={conditional_run}", "--seeds=5", f"--out={out}") == 0
+    with np.load(out) as archive:
+        assert archive["conditions"][0] == model.conditions.draw([(5, 0)])[0]
+
+
+def test_a_conditional_run_is_shown_by_class(conditional_run):
+    record = json.loads((conditional_run / "config.json").read_text())
+    assert record["num_classes"] == 10 and len(record["class_names"]) == 10
+    assert "each row of the sample grids is one class" in (
+        conditional_run / "report.html"
+    ).read_text(encoding="utf-8")  # fmt: skip
+    real = Image.open(conditional_run / "samples/real.png").size
+    assert real == Image.open(conditional_run / "samples/step_000004.png").size
+    assert real[1] == 5 * real[0]  # ten rows of two
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ("10", "10 is not within the classes 0 to 9"),
+        ("3-1", "3-1 is not within the classes 0 to 9"),
+        ("cat", "'cat' is no class; accepted are 0 to 9, ranges such as 0-9, and the names"),
+        ("1.5", "'1.5' is no class"),
+    ],
+)
+def test_conditions_that_do_not_fit(conditional_run, image_run, capsys, condition, words):
+    assert run(f"--run_dir={conditional_run}", f"--condition={condition}", "--out=x") == 2
+    assert words in capsys.readouterr().err
+    assert run(f"--run_dir={image_run}", f"--condition={condition}", "--out=x") == 2
+    assert "this model is unconditional" in capsys.readouterr().err

@@ -88,6 +88,10 @@ TOGETHER = [
     ("--alpha_schedule=step --alpha_until=5 --alpha_warmup=5", "--alpha_warmup=5 must be below"),
     ("--rematerialize --dropout=0.1", "--dropout=0.1 must be 0"),
     ("--latent_dim=0", "--latent_dim=0 must be at least 1"),
+    ("--conditional --contaminate=noise:0.1", "--contaminate=noise:0.1 and --conditional exclude"),
+    ("--conditional --source_dataset=digits", "--source_dataset=digits and --conditional exclude"),
+    ("--conditional --pairing=all_pairs", "--pairing=all_pairs and --conditional exclude"),
+    ("--conditional --generator=small", "--generator=small cannot be conditional"),
     ("--lr_schedule=cosine --lr_minimum=1", "at most the smaller initial learning rate, 0.0001"),
 ]
 
@@ -144,7 +148,7 @@ class TestRunsOfEarlierVersions:
         assert [item for item in record.items() if item[0] in OLD] == list(OLD.items())
         assert set(record) - set(OLD) == {
             "background", "budget", "source", "r1_fraction",
-            "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise",
+            "source_gradient_weight", "jko_first_phase_steps", "jko_data_noise", "conditional",
             "matmul_precision", "deterministic",
         }  # fmt: skip
 

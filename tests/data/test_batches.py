@@ -226,3 +226,27 @@ def test_some_rows_are_those_of_the_whole_batch(augmentations):
     pairs = PairBatches(lopsided(50), numbered(40), 16, seed=5, flip=False)
     for some, whole in zip(pairs.part(2, rows), pairs[2], strict=True):
         np.testing.assert_array_equal(some, whole[rows])
+
+
+def test_labels_stay_with_their_images():
+    images = lopsided(20).images
+    dataset = ArrayDataset(images, "mine", labels=np.arange(20) // 5)
+
+    def turned(batch, rng):
+        return batch[:, ::-1].copy()
+
+    options = {"batch_size": 8, "seed": 3, "flip": True, "augmentations": [turned]}
+    plain, labeled = Batches(dataset, **options), Batches(dataset, **options, labeled=True)
+    rows = np.array([6, 1])
+    for k in (0, 3, 7):
+        examples, labels = labeled[k]
+        np.testing.assert_array_equal(examples, plain[k])
+        index = np.rint((examples[:, -1, 0, 0] + 1) * 127.5).astype(int)
+        np.testing.assert_array_equal(labels, index // 5)
+        some, theirs = labeled.part(k, rows)
+        np.testing.assert_array_equal(some, examples[rows])
+        np.testing.assert_array_equal(theirs, labels[rows])
+        assert labels.dtype == np.int32
+    contaminated = get("digits", contaminate="noise:0.01")
+    with pytest.raises(InputError, match="18 examples without a class"):
+        Batches(contaminated, 8, labeled=True)

@@ -47,6 +47,7 @@ def test_two_devices(alone, tmp_path):
         "points": {**VARIANTS["points"], "steps_per_execution": 3},
         "pairs": {**VARIANTS["pairs"], "accumulate": 2, "jit": True},
         "between": {**VARIANTS["between"], "static": False},
+        "classes": {**VARIANTS["classes"], "accumulate": 2},
         "two_blocks": {**BY_REPLICA, "accumulate": 2},
         "float16": FLOAT16,
         "overflow": OVERFLOW,
@@ -72,7 +73,7 @@ def test_two_processes(alone, tmp_path):
     runs["pairs"] = {**runs["pairs"], "accumulate": 2}
     runs |= {"two_blocks": BY_REPLICA, "overflow": OVERFLOW}
     if BACKEND == "torch":  # on the others, `test_two_devices` has these
-        runs |= {"between": VARIANTS["between"], "float16": FLOAT16}
+        runs |= {name: VARIANTS[name] for name in ("between", "classes")} | {"float16": FLOAT16}
     ran = train(tmp_path, runs, processes=2)
     one, other = ran.pop("overflow")
     one.pop("samples")

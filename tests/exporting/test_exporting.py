@@ -299,3 +299,39 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
     ):
         make_small().export(tmp_path / "exported", format="onnx")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.one_backend("tensorflow")
+@pytest.mark.parametrize(
+    "condition", [{"num_classes": 3}, {"condition_dim": 2}], ids=["labels", "vectors"]
+)
+@pytest.mark.parametrize("format", ["savedmodel", "onnx"])
+def test_conditional_generators(tmp_path, condition, format):
+    import tensorflow as tf
+
+    shape, labels = (8, 8, 1), np.array([0, 2, 1], "int32")
+    model = uk.UOTM(
+        uk.networks.ResMLPGenerator(shape, 3, width=8, blocks=1, **condition),
+        uk.networks.ResMLPPotential(shape, width=8, blocks=1, **condition),
+    )
+    given = labels if "num_classes" in condition else np.eye(3, 2, dtype="float32")
+    model.adapt_conditions(np.concatenate([given, given[:1]]))
+    folder = model.export(
+        tmp_path / "exported", format, metadata={"class_names": ["a|b", "*", "c"]}
+    )
+    served = load_exported(folder)
+    wanted = model.transport(SOURCE, LATENT, condition=given)
+    np.testing.assert_allclose(served.call(SOURCE, LATENT, given), wanted, atol=1e-5)
+    card = (folder / "model_card.md").read_text()
+    assert "`condition`" in card and "a\\|b, \\*, c" in card
+    if "num_classes" in condition:
+        np.testing.assert_allclose(served.condition["frequencies"], [0.5, 0.25, 0.25])
+    if format == "savedmodel":
+        signatures = tf.saved_model.load(str(folder)).signatures
+        five, two = (
+            signatures["sample"](
+                n=tf.constant(n), seed=tf.constant(3), condition=tf.constant(given[:n])
+            )["output_0"].numpy()
+            for n in (3, 2)
+        )
+        np.testing.assert_allclose(five[:2], two, atol=1e-5)

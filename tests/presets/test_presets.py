@@ -10,7 +10,7 @@ from uotm_keras.models import build, loading
 from uotm_keras.models.sjko import SJKO
 
 # Small enough to build all of them.
-SMALL = [name for name in catalog.names() if name == "digits" or name.startswith("mnist5k")]
+SMALL = [name for name in catalog.names() if name.startswith(("digits", "mnist5k"))]
 
 
 def plain(config):
@@ -28,7 +28,8 @@ def plain(config):
 def test_a_preset_is_the_model_of_its_config(name):
     config = loading.preset_config(name)
     preset = uk.UOTM.from_preset(name, load_weights=False)
-    theirs = build.build_model(config, preset.data_shape, 1)
+    classes = loading.preset_classes(config.data)
+    theirs = build.build_model(config, preset.data_shape, 1, classes)
     assert type(preset) is type(theirs)
     assert plain(preset.get_config()) == plain(theirs.get_config())
     for which in ("generator", "potential"):

@@ -16,6 +16,7 @@ VARIANTS = {
     "points": {},
     "pairs": {"potential": "small", "pairing": "all_pairs"},
     "between": {"potential": "small", "penalty": "wgan_gp"},
+    "classes": {"potential": "small", "penalty": "wgan_gp", "classes": 3},
 }
 
 

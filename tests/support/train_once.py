@@ -23,6 +23,7 @@ DEFAULTS = {
     "load": None,  # weights to begin with
     "save": None,  # where to leave them
     "blocks": None,  # pretends that one device is as many, each with its own statistics
+    "classes": None,  # of a conditional model
     "policy": "float32",
     "loss_scale": None,  # of both players at the start, in float16
 }
@@ -51,7 +52,11 @@ def make(settings):
 
     random.seed(0)  # of Keras's initializers
     keras.config.set_dtype_policy(settings["policy"])
-    if settings["potential"] == "small":
+    if settings["classes"]:
+        classes = {"num_classes": settings["classes"]}
+        generator = uk.networks.ResMLPGenerator(SHAPE, 3, width=16, blocks=1, **classes)
+        potential = uk.networks.SmallPotential(SHAPE, 2, **classes)
+    elif settings["potential"] == "small":
         generator = uk.networks.SmallGenerator(SHAPE, 4)
         potential = uk.networks.SmallPotential(SHAPE, 2)
     else:
@@ -111,16 +116,22 @@ def train(settings, scope, processes: int, process: int) -> None:
     rng = np.random.default_rng(3)
     steps, batch = settings["steps"], settings["batch"]
     data = np.tanh(rng.normal(size=(steps * batch, *SHAPE))).astype("float32")
+    labels = np.arange(len(data)) * 7 % 10 % (settings["classes"] or 1)
+    labeled = settings["classes"] is not None
+    if labeled:
+        model.adapt_conditions(labels)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        data = tf.data.Dataset.from_tensor_slices(data)
+        data = tf.data.Dataset.from_tensor_slices((data, labels) if labeled else data)
         data = data.batch(batch, drop_remainder=settings["static"])
         arguments = {}
     else:
         data = data.reshape(steps, processes, -1, *SHAPE)[:, process]
         arguments = {"batch_size": data.shape[1]}
         data = data.reshape(-1, *SHAPE)
+        if labeled:
+            arguments["y"] = labels.reshape(steps, processes, -1)[:, process].reshape(-1)
 
     losses = []
     keep = keras.callbacks.LambdaCallback(
@@ -139,7 +150,9 @@ def train(settings, scope, processes: int, process: int) -> None:
         )
     if process == 0:
         weights["samples"] = model.transport(
-            np.zeros((3, *model.source_shape), "float32"), np.zeros((3, model.latent_dim or 0))
+            np.zeros((3, *model.source_shape), "float32"),
+            np.zeros((3, model.latent_dim or 0)),
+            condition=[0, 1, 2] if labeled else None,
         )
     np.savez(settings["out"] + f"_{process}.npz", losses=np.array(losses), **weights)
 

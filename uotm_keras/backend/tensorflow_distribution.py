@@ -333,6 +333,9 @@ class _Replicas(Distribution):
                 yield from zip(*(np.split(array, here) for array in arrays), strict=True)
 
         size = batches.batch_size // self.replicas
-        signature = tuple(tf.TensorSpec((size, *shape), tf.float32) for shape in batches.shapes)
+        signature = tuple(
+            tf.TensorSpec((size, *shape), dtype)
+            for shape, dtype in zip(batches.shapes, batches.dtypes, strict=True)
+        )
         dataset = tf.data.Dataset.from_generator(of_each_replica, output_signature=signature)
         return self.strategy.distribute_datasets_from_function(lambda _: dataset.prefetch(here))

@@ -94,6 +94,7 @@ def run_metadata(run_dir: str, run: "Run") -> dict[str, Any]:
         "device": record.get("device"),
         "versions": record.get("versions"),
         "git_commit": record.get("git_commit"),
+        "class_names": record.get("class_names"),
         "seconds": at_step[-1].get("seconds") if at_step else None,
         "scores": _logged_scores(at_step, run.config) | _digit_score(directory.path, run.step),
     }

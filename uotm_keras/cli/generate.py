@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uotm_keras.cli.conditions import parse_conditions
 from uotm_keras.cli.generate_config import COMMAND, DrawConfig, GenerateConfig
 from uotm_keras.cli.generator_source import Generator, open_generator
 from uotm_keras.cli.sample_files import Batch, check_target, write_results
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from uotm_keras.data import Dataset
 
 
+_COLUMNS = 8
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; see `run_command`."""
     return run_command(COMMAND, _generate, argv, "samples already written are kept.")
@@ -27,43 +31,75 @@ def _generate(config: GenerateConfig) -> int:
     out = check_target(config.output.out)
     generator = open_generator(config)
     samples = _transported if config.draw.source is not None else _drawn
-    batches, count = samples(generator, config.draw)
+    conditions = None
+    if config.draw.condition is not None:
+        conditions = parse_conditions(
+            config.draw.condition, generator.condition, generator.class_names
+        )
+    batches, count = samples(generator, config.draw, conditions)
+    rows = 1 if conditions is None else len(conditions)
+    columns = config.output.columns or (_COLUMNS if rows == 1 else count // rows)
     before = time.perf_counter()
-    write_results(_with_progress(batches, count), out, config.output.columns)
+    write_results(_with_progress(batches, count), out, columns)
     seconds = time.perf_counter() - before
     rate = f"{count / seconds:.1f} per second, including the first call"
     print(f"{count} samples are in {out} ({rate}).")
     return 0
 
 
-def _drawn(generator: Generator, draw: DrawConfig) -> tuple[Iterator[Batch], int]:
-    """Samples of noise in batches, and their number."""
+def _drawn(
+    generator: Generator, draw: DrawConfig, conditions: np.ndarray | None
+) -> tuple[Iterator[Batch], int]:
+    """Samples of noise in batches, and their number: all seeds for each condition."""
     seeds, size, between = draw.chosen_seeds(), draw.batch_size, draw.interpolate
     shapes = generator.source_shape, (generator.latent_dim,)
+    origins = seeds
     if not between:
         names = [f"seed_{seed:06d}" for seed in seeds]
 
-        def noise(start: int) -> list[np.ndarray]:
-            return list(sample_noise([(seed, 0) for seed in seeds[start : start + size]], *shapes))
+        def noise(rows: np.ndarray) -> list[np.ndarray]:
+            return sample_noise([(seeds[row], 0) for row in rows], *shapes)
     else:
         ends = sample_noise([(seed, 0) for seed in seeds], *shapes)
         paths = [great_circle(array, between) for array in ends]
-        names = [f"way_{i:06d}_from_{seeds[i // (between + 1)]}" for i in range(len(paths[0]))]
+        origins = [seeds[i // (between + 1)] for i in range(len(paths[0]))]
+        names = [f"way_{i:06d}_from_{seed}" for i, seed in enumerate(origins)]
 
-        def noise(start: int) -> list[np.ndarray]:
-            return [path[start : start + size] for path in paths]
+        def noise(rows: np.ndarray) -> list[np.ndarray]:
+            return [path[rows] for path in paths]
 
-    batches = (
-        Batch(names[start : start + size], generator.call(*noise(start)))
-        for start in range(0, len(names), size)
-    )
-    return batches, len(names)
+    each, spec = len(names), generator.condition
+    if spec is not None and conditions is None:
+        if generator.draw_conditions is None:
+            raise InputError(
+                f"flag --condition is missing: this model is conditional, and takes "
+                f"{spec.describe()}."
+            )
+        drawn = generator.draw_conditions([(seed, 0) for seed in origins])
+    elif conditions is not None:
+        drawn = np.repeat(conditions, each, axis=0)
+        if len(conditions) > 1:
+            names = [f"class_{label}_{name}" for label in conditions for name in names]
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, len(names), size):
+            rows = np.arange(start, min(start + size, len(names)))
+            given = None if spec is None else drawn[rows]
+            source, latent = noise(rows % each)
+            samples = generator.call(source, latent, given)
+            yield Batch(names[start : start + size], samples, None, given)
+
+    return batches(), len(names)
 
 
-def _transported(generator: Generator, draw: DrawConfig) -> tuple[Iterator[Batch], int]:
+def _transported(
+    generator: Generator, draw: DrawConfig, conditions: np.ndarray | None
+) -> tuple[Iterator[Batch], int]:
     """Examples of --source and their images under the map in batches, and their number."""
     source, seeds, size = _open_source(generator, draw), draw.chosen_seeds(), draw.batch_size
     count = min(draw.n or len(source), len(source))
+    if generator.condition is not None and (conditions is None or len(conditions) != 1):
+        raise InputError("flag --condition: give one condition to transport --source with.")
     (latents,) = sample_noise([(seed, 0) for seed in seeds], (generator.latent_dim,))
 
     def batches() -> Iterator[Batch]:
@@ -75,7 +111,8 @@ def _transported(generator: Generator, draw: DrawConfig) -> tuple[Iterator[Batch
                 f"{example:06d}_seed_{seeds[i]:06d}"
                 for example, i in zip(examples, which, strict=True)
             ]
-            yield Batch(names, generator.call(x, latents[which]), x)
+            given = None if conditions is None else np.repeat(conditions, len(x), axis=0)
+            yield Batch(names, generator.call(x, latents[which], given), x, given)
 
     return batches(), count * len(seeds)
 

@@ -75,6 +75,13 @@ class DrawConfig:
         "is 0.",
         none="auto",
     )  # fmt: skip
+    condition: str | None = flag(
+        None, Text("labels, ranges and names of classes, or the numbers of a vector"),
+        "Condition of a conditional model, such as 3, 0-9 or cat,dog: each of several classes "
+        "is drawn with every seed, one class per row of a grid. auto draws the condition of each "
+        "seed from those of the training data.",
+        none="auto",
+    )  # fmt: skip
     interpolate: int = flag(
         0, Integer(0, 1000),
         "Number of samples between each seed and the next, on a great circle of the noise.",
@@ -100,12 +107,18 @@ class DrawConfig:
 class OutputConfig:
     """Where the samples are written."""
 
-    columns: int = flag(8, Integer(1, 1000), "Number of images per row of a grid.")
+    columns: int | None = flag(
+        None, Integer(1, 1000),
+        "Number of images per row of a grid. auto is 8, or the number of samples per class if "
+        "--condition names several.",
+        none="auto",
+    )  # fmt: skip
     out: str = flag(
         "samples", Text("the path of a folder, a .png or an .npz file"),
         "A folder gets one PNG per sample (with --source, in before/ and after/). A .png file "
         "gets one grid (with --source, of pairs). An .npz file gets uint8 images or float32 "
-        "points as samples and before, and as names their names, which contain the seeds.",
+        "points as samples and before, as names their names, which contain the seeds, and as "
+        "conditions those of a conditional model.",
     )  # fmt: skip
 
 
@@ -144,6 +157,7 @@ Draw samples from a trained generator. Each seed gives one image, whatever the b
 
     python generate.py --run_dir=runs/digits --n=64 --out=grid.png
     python generate.py --preset=digits --seeds=0-999 --out=samples
+    python generate.py --run_dir=runs/digits_conditional --condition=0-9 --n=8 --out=grid.png
     python generate.py --exported=digits_model --seeds=3,7,10-20 --out=samples.npz
     python generate.py --run_dir=runs/digits --seeds=1,2,3 --interpolate=8 --out=paths.png
     python generate.py --run_dir=runs/thin_to_bold --source=my_images --out=translated

@@ -14,11 +14,12 @@ _WRITERS = 4
 
 
 class Batch(NamedTuple):
-    """Named samples (B, ...) in the network's range, and the examples they were made from."""
+    """Named samples (B, ...), the examples they were made from, and their conditions."""
 
     names: list[str]
     samples: np.ndarray
     before: np.ndarray | None = None
+    conditions: np.ndarray | None = None
 
 
 def check_target(out: str) -> Path:
@@ -55,7 +56,8 @@ def write_results(batches: Iterator[Batch], out: Path, columns: int) -> None:
     examples = [batch.before for batch in drawn if batch.before is not None]
     before = np.concatenate(examples) if examples else None
     if out.suffix == ".npz":
-        _write_npz(names, samples, before, out)
+        given = [batch.conditions for batch in drawn if batch.conditions is not None]
+        _write_npz(names, samples, before, np.concatenate(given) if given else None, out)
         return
     from uotm_keras.utils.pictures import save_picture, side_by_side
 
@@ -110,12 +112,18 @@ def _write_png(image: np.ndarray, path: Path) -> None:
 
 
 def _write_npz(
-    names: list[str], samples: np.ndarray, before: np.ndarray | None, path: Path
+    names: list[str],
+    samples: np.ndarray,
+    before: np.ndarray | None,
+    conditions: np.ndarray | None,
+    path: Path,
 ) -> None:
     from uotm_keras.utils.files import atomic_path
 
     arrays: dict[str, Any] = {"samples": samples} | ({} if before is None else {"before": before})
     for name, array in arrays.items():
         arrays[name] = _as_uint8(array) if array.ndim == 4 else array
+    if conditions is not None:
+        arrays["conditions"] = conditions
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays, names=np.array(names))

@@ -137,7 +137,9 @@ def _train_together(config: TrainConfig, group: "ProcessGroup") -> int:
         opened = open_data(config, directory.index, target)
         refuse_changed_data(directory.index, opened.by_flag())
     with distribution.scope():
-        model = build_model(config, opened.target.shape, opened.batches.steps_per_epoch)
+        model = build_model(
+            config, opened.target.shape, opened.batches.steps_per_epoch, opened.num_classes
+        )
     model.check_batch(config.data.batch_size, distribution.replicas)
     return _fit(config, directory, checkpoints, start, opened, model, distribution, group)
 
@@ -223,7 +225,10 @@ def _fit(
                 stack.enter_context(directory.lock())
                 directory.remove_leftovers()
                 device = f"{backend.describe_device()} {distribution.describe()}".strip()
-                directory.write_config(config, backend.NAME, device, opened.target.shape)
+                directory.write_config(
+                    config, backend.NAME, device, opened.target.shape, opened.num_classes,
+                    opened.target.class_names if config.data.conditional else None,
+                )  # fmt: skip
                 save_index(directory.index, opened.by_flag())
                 if skipped := skipped_csv(opened.by_flag()):
                     write_text(directory.skipped, skipped)
@@ -233,8 +238,11 @@ def _fit(
                 save_page = page_writer(config, opened, directory)
         if start:
             checkpoints.load(model, start)
-        elif model.fitted_source is not None:
-            model.adapt_source(opened.target)
+        else:
+            if model.fitted_source is not None:
+                model.adapt_source(opened.target)
+            if model.conditions is not None:
+                model.adapt_conditions(opened.target.labels)
         group.barrier()
         if writes:
             if start:

@@ -220,6 +220,11 @@ class DataConfig:
         "MNIST digits.",
         none="none",
     )  # fmt: skip
+    conditional: bool = flag(
+        False, Boolean(),
+        "Whether the networks are conditioned on the dataset's classes, so that samples of a "
+        "given class can be drawn. Needs a dataset with labels. Paper: off.",
+    )  # fmt: skip
     source_dataset: str | None = flag(
         None, Text("a dataset as for --dataset"),
         "Dataset to transport to --dataset (image to image). none transports Gaussian noise. "

@@ -45,6 +45,7 @@ class TrainConfig:
         """
         self._check_intervals()
         self._check_objective()
+        self._check_conditional()
         if self.generator.rematerialize and self.generator.dropout:
             raise InputError(
                 f"flag --dropout={self.generator.dropout:g} must be 0 with --rematerialize: "
@@ -77,6 +78,27 @@ class TrainConfig:
                 raise InputError(f"flag --steps_per_execution={many} must divide --{name}={steps}.")
         if self.scores.keep_best and not self.scores.eval_every:
             raise InputError("flag --keep_best needs scores: set --eval_every above 0.")
+
+    def _check_conditional(self) -> None:
+        if not self.data.conditional:
+            return
+        for name, reason in (
+            ("contaminate", "outliers have no class"),
+            ("source_dataset", "its examples have no classes of the dataset"),
+        ):
+            value = getattr(self.data, name)
+            if value:
+                raise InputError(f"flags --{name}={value} and --conditional exclude each other: "
+                                 f"{reason}.")  # fmt: skip
+        if self.objective.pairing == "all_pairs":
+            raise InputError(
+                "flags --pairing=all_pairs and --conditional exclude each other: pairs would mix "
+                "classes."
+            )
+        if self.generator.generator == "small":
+            raise InputError(
+                "flag --generator=small cannot be conditional: use ncsnpp, light or resmlp."
+            )
 
     def _check_objective(self) -> None:
         chosen = self.objective

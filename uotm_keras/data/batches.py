@@ -18,7 +18,7 @@ from uotm_keras.data.augmentations import (
     flip_horizontally,
     resolve_augmentations,
 )
-from uotm_keras.data.dataset import Dataset
+from uotm_keras.data.dataset import Dataset, required_labels
 from uotm_keras.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class _BatchStream:
     default_workers: int
     shapes: tuple[tuple[int, ...], ...]
     """The shape of one example of each array in a batch."""
+    dtypes: tuple[str, ...]
+    """The type of each array in a batch."""
 
     def part(self, k: int, rows: np.ndarray | None = None) -> Any:
         """Return batch k, or only some of its rows."""
@@ -73,7 +75,8 @@ class _BatchStream:
             rows: take only these rows of each batch, as one of several processes does.
 
         Returns:
-            grain.IterDataset of float32 arrays (pairs of them from `PairBatches`).
+            grain.IterDataset of float32 arrays (pairs of them from `PairBatches`, and pairs of
+            them and int32 labels with `labeled`).
 
         Example:
             model.fit(batches.stream(), steps_per_epoch=batches.steps_per_epoch, epochs=10)
@@ -104,6 +107,7 @@ class Batches(_BatchStream):
             (images, rng) -> images; applied in order, after the flip. See
             `uotm_keras.data.augmentations`. Defaults to none.
         role: number of the stream; streams of one seed with different roles are independent.
+        labeled: whether batches are pairs of examples and their labels. Defaults to False.
 
     Attributes:
         steps_per_epoch: number of batches in which (nearly) every example occurs once,
@@ -129,6 +133,7 @@ class Batches(_BatchStream):
         flip: bool | None = None,
         augmentations: Sequence[str | tuple[str, Mapping] | Augmentation] = (),
         role: int = 0,
+        labeled: bool = False,
     ):
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, 1)
@@ -148,7 +153,9 @@ class Batches(_BatchStream):
                 "contains points, and only images can be flipped or augmented."
             )
         self.steps_per_epoch = len(dataset) // self.batch_size
-        self.shapes = (dataset.shape,)
+        self.labels = required_labels(dataset) if labeled else None
+        self.shapes = (dataset.shape, ()) if labeled else (dataset.shape,)
+        self.dtypes = ("float32", "int32") if labeled else ("float32",)
         self.default_workers = 0 if dataset.in_memory and not self.augmentations else 2
         # The lock keeps threads from drawing the same epoch's order at the same time.
         self._mutex = threading.Lock()
@@ -173,13 +180,20 @@ class Batches(_BatchStream):
                 indices = np.concatenate([indices, rest])
         return indices
 
-    def part(self, k: int, rows: np.ndarray | None = None) -> np.ndarray:
+    def part(self, k: int, rows: np.ndarray | None = None) -> Any:
         """Return batch k, or some of its rows: float32 (batch_size or len(rows), *dataset.shape).
 
-        The other rows are not read, unless there are augmentations, which need the whole batch.
+        With `labeled`, also their labels, int32 (batch_size or len(rows),). The other rows are
+        not read, unless there are augmentations, which need the whole batch.
         """
+        examples = self._examples(k, rows)
+        if self.labels is None:
+            return examples
+        return examples, self.labels[self.indices(k)[slice(None) if rows is None else rows]]
+
+    def _examples(self, k: int, rows: np.ndarray | None) -> np.ndarray:
         if self.augmentations and rows is not None:
-            return self.part(k)[rows]
+            return self._examples(k, None)[rows]
         chosen = slice(None) if rows is None else rows
         examples = self.dataset.take(self.indices(k)[chosen])
         if self.flip:
@@ -239,6 +253,7 @@ class PairBatches(_BatchStream):
         self.start = self.target.start
         self.batch_size = self.target.batch_size
         self.shapes = (*self.source.shapes, *self.target.shapes)
+        self.dtypes = (*self.source.dtypes, *self.target.dtypes)
         self.steps_per_epoch = self.target.steps_per_epoch
         self.default_workers = max(self.source.default_workers, self.target.default_workers)
 

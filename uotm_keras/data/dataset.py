@@ -9,7 +9,14 @@ import numpy as np
 from uotm_keras.data.pixels import from_uint8
 from uotm_keras.utils.errors import InputError, printable
 
-__all__ = ["ArrayDataset", "Dataset", "PointDataset", "checked_labels", "content_key"]
+__all__ = [
+    "ArrayDataset",
+    "Dataset",
+    "PointDataset",
+    "checked_labels",
+    "content_key",
+    "required_labels",
+]
 
 
 class Dataset(abc.ABC):
@@ -184,6 +191,33 @@ class PointDataset(Dataset):
 
     def fingerprint(self) -> str:
         return content_key(self.points)
+
+
+def required_labels(dataset: Dataset) -> np.ndarray:
+    """Return the labels of a dataset for a conditional model, int32 (N,).
+
+    Raises:
+        InputError: it has none, some examples have no class, or a class has no examples.
+    """
+    labels = dataset.labels
+    if labels is None:
+        raise InputError(
+            f"{dataset.name} has no labels to condition on: accepted are digits, mnist5k, TFDS "
+            "datasets and idx and .npz files with labels, and a folder of class subfolders."
+        )
+    if (labels < 0).any():
+        raise InputError(
+            f"{dataset.name} contains {int((labels < 0).sum())} examples without a class, as "
+            "outliers are: a conditional model cannot learn from them."
+        )
+    empty = np.flatnonzero(np.bincount(labels, minlength=dataset.num_classes) == 0)
+    if len(empty):
+        names = dataset.class_names
+        raise InputError(
+            f"the class {names[empty[0]] if names else empty[0]} of {dataset.name} has no "
+            "examples: a conditional model needs some of each class."
+        )
+    return labels.astype(np.int32)
 
 
 def checked_labels(

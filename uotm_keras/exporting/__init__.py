@@ -7,9 +7,11 @@ batch size; images are channels-last in [−1, 1], points are in their own units
 The SavedModel (`format="savedmodel"`) has the signatures
 
 - `serve(source, latent)`: takes (B, *source_shape) and (B, latent_dim) and returns T(x, z) as
-  `output_0`, (B, *data_shape). It is `serve(source)` if the generator has no latent input.
+  `output_0`, (B, *data_shape). It is `serve(source)` if the generator has no latent input. A
+  conditional generator also takes `condition`: int32 labels or float32 vectors.
 - `sample(n, seed)`: takes two int32 scalars and returns n samples as `output_0`. Sample i
-  depends only on `seed` and i. A model whose source is a dataset lacks this signature.
+  depends only on `seed` and i. A conditional model also takes the `condition` of each sample. A
+  model whose source is a dataset lacks this signature.
 - `serving_default`: the same as `serve`.
 
 The ONNX graph (`format="onnx"`) has the inputs and the output of `serve`. It cannot draw noise,
@@ -64,6 +66,7 @@ class ExportableModel(Protocol):
         data_shape: The shape of a sample.
         ema_decay: The decay rate of the average.
         step: The number of training steps so far.
+        conditions: The `ConditionDistribution` of a conditional model, or None.
     """
 
     ema_generator: keras.Model
@@ -72,6 +75,7 @@ class ExportableModel(Protocol):
     latent_dim: int | None
     data_shape: tuple[int, ...]
     ema_decay: float
+    conditions: Any
 
     @property
     def step(self) -> keras.Variable: ...
@@ -136,6 +140,7 @@ def export(
         "latent_dim": model.latent_dim,
         "gaussian_source": gaussian,
         "data_shape": list(model.data_shape),
+        "condition": _describe_condition(model.conditions),
         "output": "float32; images: NHWC in [-1, 1]",
         "parameters": model.ema_generator.count_params(),
         "generator": keras.saving.serialize_keras_object(model.ema_generator),
@@ -145,6 +150,7 @@ def export(
         write = write_artefact if backend.WRITES_SAVED_MODELS else _write_by_tensorflow
         write(model.ema_generator, folder, format, gaussian)
         pictured = gaussian and len(model.data_shape) == 3 and model.data_shape[-1] in (1, 3)
+        pictured = pictured and (model.conditions is None or model.conditions.adapted)
         if pictured:
             from uotm_keras.utils.pictures import save_picture
 
@@ -154,6 +160,18 @@ def export(
         (folder / "model_card.md").write_text(card, encoding="utf-8")
         (folder / METADATA).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return path
+
+
+def _describe_condition(conditions: Any) -> dict[str, Any] | None:
+    if conditions is None:
+        return None
+    shares, spec = conditions.frequencies(), conditions.spec
+    known = shares is not None and conditions.adapted
+    return {
+        "shape": list(spec.shape),
+        "num_classes": None if spec.num_classes is None else list(spec.num_classes),
+        "frequencies": [float(share) for share in shares] if known else None,
+    }
 
 
 def require_packages(format: str) -> None:

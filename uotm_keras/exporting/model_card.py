@@ -101,6 +101,7 @@ def _usage(d: Mapping[str, Any]) -> str:
     inputs = [("source", f"({shape})")]
     if d["latent_dim"] is not None:
         inputs.append(("latent", f"({d['latent_dim']})"))
+    condition = d.get("condition")
     if d["format"] == "onnx":
         draw = "np.random.randn(16, {}).astype('float32')"
         code, separator = _ONNX, '"{}": {}'
@@ -109,10 +110,15 @@ def _usage(d: Mapping[str, Any]) -> str:
     drawn = {name: draw.format(size.strip("()")) for name, size in inputs}
     if not d["gaussian_source"]:
         drawn["source"] = "images"
+    if condition is not None:
+        size = ", ".join(map(str, [16, *condition["shape"]]))
+        zeros = "np.zeros" if d["format"] == "onnx" else "tf.zeros"
+        drawn["condition"] = f"{zeros}([{size}], '{_condition_dtype(condition)}')"
     first = ""
     if d["gaussian_source"]:
+        more = f", condition={drawn['condition']}" if condition is not None else ""
         first = (
-            'samples = model.signatures["sample"](n=tf.constant(16), seed=tf.constant(0))'
+            f'samples = model.signatures["sample"](n=tf.constant(16), seed=tf.constant(0){more})'
             '["output_0"]\n'
         )
     arguments = ", ".join(separator.format(name, value) for name, value in drawn.items())
@@ -125,8 +131,25 @@ def _usage(d: Mapping[str, Any]) -> str:
     ]
     if d["latent_dim"] is not None:
         rows.append(f"| `latent` | (batch, {d['latent_dim']}) | float32, drawn from N(0, 1) |")
+    if condition is not None:
+        size = ", ".join(map(str, ["batch", *condition["shape"]]))
+        rows.append(f"| `condition` | ({size}) | {_condition_values(d, condition)} |")
     rows.append(f"| `output_0` | (batch, {', '.join(map(str, d['data_shape']))}) | {d['output']} |")
     return f"```python\n{program}\n```\n\n" + "\n".join(rows)
+
+
+def _condition_dtype(condition: Mapping[str, Any]) -> str:
+    return "float32" if condition["num_classes"] is None else "int32"
+
+
+def _condition_values(d: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    text = _condition_dtype(condition)
+    if condition["num_classes"] is not None:
+        text += ", labels from 0 to at most " + ", ".join(
+            str(count - 1) for count in condition["num_classes"]
+        )
+    names = d.get("class_names")
+    return f"{text}: {', '.join(map(markdown, names))}" if names else text
 
 
 def _training(d: Mapping[str, Any]) -> str:

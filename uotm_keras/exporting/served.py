@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,18 +17,23 @@ class ServedGenerator(NamedTuple):
     """The generator of an export.
 
     Attributes:
-        call: T(x, z) of float32 arrays (B, *source_shape) and (B, latent_dim) or None.
+        call: T(x, z | c) of float32 arrays (B, *source_shape) and (B, latent_dim) or None, and
+            of the conditions of a conditional generator.
         source_shape: The shape of x, without the batch dimension.
         latent_dim: The dimension of z, or None if the generator has no latent input.
         data_shape: The shape of a sample.
         gaussian: Whether the source is Gaussian noise.
+        condition: The `shape` of a condition, the `num_classes` of its labels (None for
+            vectors), their `frequencies` in the training data and their `class_names`, where
+            these are known; None for an unconditional generator.
     """
 
-    call: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    call: Callable[..., np.ndarray]
     source_shape: tuple[int, ...]
     latent_dim: int | None
     data_shape: tuple[int, ...]
     gaussian: bool
+    condition: Mapping[str, Any] | None = None
 
 
 def load_exported(path: str | os.PathLike) -> ServedGenerator:
@@ -54,6 +59,7 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
         latent_dim = description["latent_dim"]
         latent_dim = None if latent_dim is None else int(latent_dim)
         gaussian = bool(description["gaussian_source"])
+        condition = _condition(description)
         opened = {"savedmodel": _saved_model, "onnx": _onnx}[
             description.get("format", "savedmodel")
         ]
@@ -63,10 +69,15 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
         ) from error
     run = opened(path)
 
-    def call(source: np.ndarray, latent: np.ndarray | None = None) -> np.ndarray:
+    def call(
+        source: np.ndarray, latent: np.ndarray | None = None, given: np.ndarray | None = None
+    ) -> np.ndarray:
         inputs = {"source": np.asarray(source, "float32")}
         if latent_dim is not None:
             inputs["latent"] = np.asarray(latent, "float32")
+        if condition is not None:
+            dtype = "float32" if condition["num_classes"] is None else "int32"
+            inputs["condition"] = np.asarray(given, dtype)
         try:
             return run(inputs)
         except Exception as error:  # TensorFlow and onnxruntime raise their own kinds.
@@ -75,7 +86,20 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
                 f"{_first_line(error)}."
             ) from error
 
-    return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian)
+    return ServedGenerator(call, source_shape, latent_dim, data_shape, gaussian, condition)
+
+
+def _condition(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    recorded = description.get("condition")  # exports of earlier versions have none
+    if recorded is None:
+        return None
+    counts = recorded["num_classes"]
+    return {
+        "shape": tuple(int(n) for n in recorded["shape"]),
+        "num_classes": None if counts is None else tuple(int(n) for n in counts),
+        "frequencies": recorded.get("frequencies"),
+        "class_names": description.get("class_names"),
+    }
 
 
 def _saved_model(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:

@@ -34,7 +34,9 @@ _ALPHA = {
 _JIT = {"auto": "auto", "on": True, "off": False}
 
 
-def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
+def build_model(
+    config: TrainConfig, shape: Shape, steps_per_epoch: int, num_classes: int | None = None
+) -> Any:
     """Return the compiled model of a run, with weights drawn from the run's seed.
 
     This sets Keras's dtype policy and the process's matmul precision, and seeds Python's
@@ -44,6 +46,8 @@ def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
         config: the run's configuration.
         shape: the shape of one example of the data.
         steps_per_epoch: the number of steps per epoch of the learning-rate schedule.
+        num_classes: the number of classes of a conditional model; None for an unconditional
+            one.
 
     Returns:
         A `UOTM`, or an `SJKO` if `config.objective.jko_step_size` is positive.
@@ -56,7 +60,7 @@ def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
     random.seed(config.run.seed)  # keras.utils.set_random_seed would import TensorFlow
     model = new_model(
         config,
-        *build_networks(config, shape),
+        *build_networks(config, shape, num_classes),
         source="data" if config.data.source_dataset else config.data.source,
         batch_statistics=config.devices.batch_statistics,
         seed=config.run.seed,
@@ -71,15 +75,19 @@ def build_model(config: TrainConfig, shape: Shape, steps_per_epoch: int) -> Any:
     return model
 
 
-def build_networks(config: TrainConfig, shape: Shape) -> tuple[keras.Model, keras.Model]:
-    """Return the generator and the potential for examples of a shape.
+def build_networks(
+    config: TrainConfig, shape: Shape, num_classes: int | None = None
+) -> tuple[keras.Model, keras.Model]:
+    """Return the generator and the potential for examples of a shape and a number of classes.
 
     Raises:
         InputError: a network does not fit the data.
     """
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    generator, potential = config.generator, config.potential
     return (
-        _network("generator", config.generator.generator, _GENERATORS, config.generator, shape),
-        _network("potential", config.potential.potential, _POTENTIALS, config.potential, shape),
+        _network("generator", generator.generator, _GENERATORS, generator, shape, options),
+        _network("potential", potential.potential, _POTENTIALS, potential, shape, options),
     )
 
 
@@ -195,7 +203,7 @@ def _image(shape: Shape) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _ncsnpp(config: GeneratorConfig, shape: Shape) -> keras.Model:
+def _ncsnpp(config: GeneratorConfig, shape: Shape, **options: Any) -> keras.Model:
     return NCSNpp(
         _image(shape),
         base_channels=config.base_channels,
@@ -207,10 +215,11 @@ def _ncsnpp(config: GeneratorConfig, shape: Shape) -> keras.Model:
         mapping_layers=config.mapping_layers,
         dropout=config.dropout,
         rematerialize=config.rematerialize,
+        **options,
     )
 
 
-def _resmlp(config: GeneratorConfig, shape: Shape) -> keras.Model:
+def _resmlp(config: GeneratorConfig, shape: Shape, **options: Any) -> keras.Model:
     images = len(shape) == 3
     if images and config.residual:
         raise InputError("flag --residual=on is for points: images end in a tanh.")
@@ -221,6 +230,7 @@ def _resmlp(config: GeneratorConfig, shape: Shape) -> keras.Model:
         blocks=config.blocks,
         output_activation="tanh" if images else None,
         residual=config.residual,
+        **options,
     )
 
 
@@ -229,19 +239,19 @@ def _small(config: GeneratorConfig, shape: Shape) -> keras.Model:
 
 
 def _convolutional(cls: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
-    return lambda config, shape: cls(shape, config.potential_base_channels)
+    return lambda config, shape, **options: cls(shape, config.potential_base_channels, **options)
 
 
-def _resmlp_potential(config: PotentialConfig, shape: Shape) -> keras.Model:
-    return ResMLPPotential(shape, config.potential_width, config.potential_blocks)
+def _resmlp_potential(config: PotentialConfig, shape: Shape, **options: Any) -> keras.Model:
+    return ResMLPPotential(shape, config.potential_width, config.potential_blocks, **options)
 
 
-def _light(config: GeneratorConfig, shape: Shape) -> keras.Model:
-    return LightGenerator(_image(shape), config.width, config.latent_dim)
+def _light(config: GeneratorConfig, shape: Shape, **options: Any) -> keras.Model:
+    return LightGenerator(_image(shape), config.width, config.latent_dim, **options)
 
 
-def _light_potential(config: PotentialConfig, shape: Shape) -> keras.Model:
-    return LightPotential(_image(shape), config.potential_width)
+def _light_potential(config: PotentialConfig, shape: Shape, **options: Any) -> keras.Model:
+    return LightPotential(_image(shape), config.potential_width, **options)
 
 
 _GENERATORS = {"light": _light, "ncsnpp": _ncsnpp, "resmlp": _resmlp, "small": _small}
@@ -257,9 +267,10 @@ _POTENTIALS = {
 def _network(
     flag: str,
     name: str,
-    makers: Mapping[str, Callable[[Any, Shape], keras.Model]],
+    makers: Mapping[str, Callable[..., keras.Model]],
     config: GeneratorConfig | PotentialConfig,
     shape: Shape,
+    options: Mapping[str, Any],
 ) -> keras.Model:
     if len(shape) != 3 and name != "resmlp":
         raise InputError(
@@ -267,6 +278,6 @@ def _network(
             f"use --{flag}=resmlp."
         )
     try:
-        return makers[name](config, shape)
+        return makers[name](config, shape, **options)
     except InputError as error:
         raise InputError(f"flag --{flag}={name} does not fit the data: {error}") from None

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from uotm_keras.backend import keras_hooks
+from uotm_keras.models.conditions import ConditionSpec, condition_spec, is_condition
 from uotm_keras.objectives.penalties import GradientPenalty
 from uotm_keras.utils.errors import InputError
 
@@ -20,11 +21,22 @@ class Shapes(NamedTuple):
         source: Shape of one x.
         latent_dim: Length of z, or `None` for a generator without a latent.
         data: Shape of one y.
+        condition: The condition c, or `None` for unconditional networks.
     """
 
     source: tuple[int, ...]
     latent_dim: int | None
     data: tuple[int, ...]
+    condition: ConditionSpec | None = None
+
+    def inputs(self, source: Any, latent: Any, condition: Any) -> Any:
+        """Return what the generator is called with; what it does not take is left out."""
+        inputs = [source]
+        if self.latent_dim is not None:
+            inputs.append(latent)
+        if self.condition is not None:
+            inputs.append(condition)
+        return inputs if len(inputs) > 1 else source
 
 
 def check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
@@ -76,6 +88,15 @@ def check_objective(cost: Any, gradient_penalty: Any) -> None:
         )
 
 
+def check_pairing(pairing: str, generator: keras.Model) -> None:
+    """Raise `InputError` for a table of all pairs, which would mix conditions."""
+    if pairing == "all_pairs" and any(map(is_condition, getattr(generator, "inputs", None) or ())):
+        raise InputError(
+            "pairing='all_pairs' would pair samples of different conditions: conditional networks "
+            "need pairing='paired'."
+        )
+
+
 def check_networks(generator: keras.Model, potential: keras.Model) -> Shapes:
     """Return the shapes of two built networks.
 
@@ -105,12 +126,17 @@ def check_networks(generator: keras.Model, potential: keras.Model) -> Shapes:
                 f"the {name}'s layer {activities[0]!r} has an activity regularizer, which is not "
                 "supported: accepted are regularizers of weights."
             )
-    inputs = generator.inputs
+    condition = condition_spec(generator, potential)
+    inputs, given = (
+        [tensor for tensor in network.inputs if not is_condition(tensor)]
+        for network in (generator, potential)
+    )
     if len(inputs) not in (1, 2):
         raise InputError(
-            f"the generator has {len(inputs)} inputs: accepted are x, or x and a latent z."
+            f"the generator has {len(inputs)} inputs: accepted are x, or x and a latent z, and "
+            "last a condition named 'condition'."
         )
-    if len(generator.outputs) != 1 or len(potential.inputs) != 1 or len(potential.outputs) != 1:
+    if len(generator.outputs) != 1 or len(given) != 1 or len(potential.outputs) != 1:
         raise InputError(
             "the generator must have one output, and the potential one input and one output."
         )
@@ -128,7 +154,7 @@ def check_networks(generator: keras.Model, potential: keras.Model) -> Shapes:
         raise InputError(
             f"the potential returns {values}: accepted is one value per example, (None, 1)."
         )
-    return Shapes(source, latent_dim, data)
+    return Shapes(source, latent_dim, data, condition)
 
 
 def check_trainable(*networks: tuple[str, keras.Model]) -> None:

@@ -7,7 +7,9 @@ import keras
 import numpy as np
 
 from uotm_keras.data import Batches, Dataset
+from uotm_keras.data.dataset import required_labels
 from uotm_keras.models.checks import Shapes
+from uotm_keras.models.conditions import ROWS, ConditionSpec
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
@@ -20,19 +22,23 @@ class Batch(NamedTuple):
         source: x, (B, *source_shape), or `None` where x is drawn from N(0, I).
         source_weight: Weight of each x in μ, (B,), or `None`.
         real_weight: Weight of each y in ν, (B,), or `None`.
+        condition: c of each y, and of each x, (B, ...), or `None`.
     """
 
     real: Tensor
     source: Tensor | None = None
     source_weight: Tensor | None = None
     real_weight: Tensor | None = None
+    condition: Tensor | None = None
 
 
 def unpack(data: Any, source: str, shapes: Shapes) -> Batch:
     """Read one batch: y, (y, labels), or (x, y), with sample weights as a last entry.
 
+    For conditional networks it is (y, c), (x, (y, c)), or, for `source="data"`, (x, y, c).
+
     Args:
-        data: What Keras hands to a train step. Labels are dropped.
+        data: What Keras hands to a train step. Labels are dropped by unconditional networks.
         source: `"gaussian"`, `"data"`, or `"auto"`; see `UOTM`.
         shapes: The networks' shapes.
 
@@ -47,6 +53,11 @@ def unpack(data: Any, source: str, shapes: Shapes) -> Batch:
     if not isinstance(data, (tuple, list)):
         data = (data,)
     first, second, weights = (*data, None, None)[:3]
+    condition = None
+    if shapes.condition is not None:
+        first, second, weights, condition = _with_condition(
+            first, second, weights, source, shapes.condition
+        )
     if any(isinstance(part, (dict, list, tuple)) for part in (first, second)):
         raise InputError(
             "batches hold several arrays where one is expected: accepted are arrays y, or pairs "
@@ -58,7 +69,7 @@ def unpack(data: Any, source: str, shapes: Shapes) -> Batch:
             source_weight, real_weight = (
                 weights if isinstance(weights, (tuple, list)) else (None, weights)
             )
-            return Batch(second, first, source_weight, real_weight)
+            return Batch(second, first, source_weight, real_weight, condition)
     if source == "data":
         raise InputError(
             "source='data' needs fit to be given pairs of batches (x, y) of shapes "
@@ -73,7 +84,25 @@ def unpack(data: Any, source: str, shapes: Shapes) -> Batch:
         raise InputError(
             "sample_weight is a pair, but x is drawn from N(0, I): give one weight per example."
         )
-    return Batch(first, real_weight=weights)
+    return Batch(first, real_weight=weights, condition=condition)
+
+
+def _with_condition(
+    first: Any, second: Any, weights: Any, source: str, spec: ConditionSpec
+) -> tuple[Any, Any, Any, Tensor]:
+    """Return x or y, y or `None`, the weights, and the condition of a batch."""
+    if isinstance(second, (tuple, list)) and len(second) == 2:
+        second, condition = second
+    elif source == "data":
+        condition, weights = weights, None
+    else:
+        second, condition = None, second
+    if condition is None or isinstance(condition, (dict, list, tuple)):
+        raise InputError(
+            "the networks are conditional: fit and evaluate need pairs of data and conditions, "
+            f"fit(y, c) or batches (y, c), where c holds {spec.describe()}."
+        )
+    return first, second, weights, spec.tensor(condition)
 
 
 def check_fit(x: Any, y: Any, class_weight: Any, shapes: Shapes) -> None:
@@ -96,8 +125,39 @@ def check_fit(x: Any, y: Any, class_weight: Any, shapes: Shapes) -> None:
             "x and y are the same array, which would transport the data to themselves: use "
             "fit(y) to generate from noise."
         )
+    if shapes.condition is not None and hasattr(y, "shape"):
+        shapes.condition.array(y)  # the first sentence, before anything is compiled
     for array in (x, y):
         check_range(array, shapes.data)
+
+
+def conditions_in(x: Any, y: Any, source: str, shapes: Shapes) -> np.ndarray:
+    """Return the conditions of what `fit` is given: all of arrays, the first ones of batches.
+
+    Raises:
+        InputError: If there are none, or they cannot be read without consuming the batches.
+    """
+    spec = shapes.condition
+    assert spec is not None
+    if isinstance(x, Dataset):
+        return spec.array(required_labels(x))
+    if y is not None:
+        return spec.array(y[1] if isinstance(y, (tuple, list)) else y)
+    if hasattr(x, "__next__") or not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")):
+        raise InputError(
+            "the networks are conditional, and the conditions of these batches cannot be read "
+            "before training: call adapt_conditions(conditions) first."
+        )
+    if hasattr(x, "shape"):
+        _with_condition(x, None, None, "gaussian", spec)
+    found: list[np.ndarray] = []
+    indexed = isinstance(x, keras.utils.PyDataset)
+    for batch in (x[i] for i in range(len(x))) if indexed else x:
+        condition = unpack(batch, source, shapes).condition
+        found.append(spec.array(keras.ops.convert_to_numpy(condition)))
+        if sum(map(len, found)) >= ROWS:
+            break
+    return np.concatenate(found) if found else np.zeros((0, *spec.shape), spec.dtype)
 
 
 def _same(x: Any, y: Any) -> bool:
@@ -145,7 +205,9 @@ def _first_batch(data: Any) -> Any:
     return batch if hasattr(batch, "shape") else None
 
 
-def as_batches(x: Any, batch_size: int | None, seed: int) -> tuple[Any, int | None]:
+def as_batches(
+    x: Any, batch_size: int | None, seed: int, conditional: bool = False
+) -> tuple[Any, int | None]:
     """Turn a `uotm_keras.data.Dataset` into batches that Keras accepts.
 
     Returns:
@@ -153,25 +215,30 @@ def as_batches(x: Any, batch_size: int | None, seed: int) -> tuple[Any, int | No
     """
     if not isinstance(x, Dataset):
         return x, None
-    batches = Batches(x, batch_size or min(32, len(x)), seed)
+    batches = Batches(x, batch_size or min(32, len(x)), seed, labeled=conditional)
     return batches.stream(), batches.steps_per_epoch
 
 
 class _InOrder(keras.utils.PyDataset):
     """The examples of a dataset once, in batches, in their own order."""
 
-    def __init__(self, dataset: Dataset, batch_size: int):
+    def __init__(self, dataset: Dataset, batch_size: int, labeled: bool):
         super().__init__()
         self.dataset, self.batch_size = dataset, batch_size
+        self.labels = required_labels(dataset) if labeled else None
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> Any:
         start = index * self.batch_size
-        return self.dataset.take(np.arange(start, min(start + self.batch_size, len(self.dataset))))
+        rows = np.arange(start, min(start + self.batch_size, len(self.dataset)))
+        examples = self.dataset.take(rows)
+        return examples if self.labels is None else (examples, self.labels[rows])
 
 
-def in_order(x: Any, batch_size: int | None) -> Any:
+def in_order(x: Any, batch_size: int | None, conditional: bool = False) -> Any:
     """Turn a `uotm_keras.data.Dataset` into batches to evaluate; return anything else as is."""
-    return _InOrder(x, batch_size or 32) if isinstance(x, Dataset) else x
+    if not isinstance(x, Dataset):
+        return x
+    return _InOrder(x, batch_size or 32, conditional)

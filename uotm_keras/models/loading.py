@@ -20,9 +20,11 @@ from uotm_keras.utils.errors import InputError, unknown_name
 _SHAPES = {
     "digits": (8, 8, 1),
     "mnist5k": (32, 32, 1),
+    "tfds:fashion_mnist": (28, 28, 1),
     "tfds:cifar10": (32, 32, 3),
     "tfds:celeb_a_hq/256": (256, 256, 3),
 }
+_CLASSES = {"digits": 10, "mnist5k": 10, "tfds:fashion_mnist": 10, "tfds:cifar10": 10}
 
 
 def from_preset(cls: type, name: str | os.PathLike, load_weights: bool | None = None) -> Any:
@@ -55,7 +57,9 @@ def from_preset(cls: type, name: str | os.PathLike, load_weights: bool | None = 
             f"{', '.join(with_weights())}."
         )
     config = preset_config(name)
-    generator, potential = build.build_networks(config, example_shape(name, config.data))
+    generator, potential = build.build_networks(
+        config, example_shape(name, config.data), preset_classes(config.data)
+    )
     if name in with_weights() and load_weights is not False:
         generator.set_weights(_packaged_weights(name))
     model = build.new_model(config, generator, potential, _class_for(cls, name, config))
@@ -96,6 +100,11 @@ def example_shape(name: str, config: DataConfig) -> tuple[int, int, int]:
             "--image_size and --channels."
         )
     return shape
+
+
+def preset_classes(config: DataConfig) -> int | None:
+    """Return the number of classes of a conditional preset; None for an unconditional one."""
+    return _CLASSES[config.dataset] if config.conditional else None
 
 
 def _class_for(cls: type, name: str, config: TrainConfig) -> type:

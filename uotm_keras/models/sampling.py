@@ -1,12 +1,13 @@
 """Evaluate trained networks in batches, on NumPy arrays."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
 
 from uotm_keras.backend import distribution
+from uotm_keras.models.checks import Shapes
 from uotm_keras.utils.seeds import sample_noise
 
 
@@ -15,41 +16,57 @@ class TransportMap:
     """A generator network as a function of NumPy arrays.
 
     Args:
-        network: T, called as `network([x, z])`, or `network(x)` without a latent.
-        source_shape: Shape of one x.
-        latent_dim: Length of z, or `None` for a network without a latent.
-        data_shape: Shape of one T(x, z).
+        network: T, called as `network([x, z, c])`, without the inputs that it does not have.
+        shapes: The shapes of x, z, T(x, z) and c.
     """
 
     network: keras.Model
-    source_shape: tuple[int, ...]
-    latent_dim: int | None
-    data_shape: tuple[int, ...]
+    shapes: Shapes
 
-    def __call__(self, source: np.ndarray, latent: np.ndarray, batch_size: int) -> np.ndarray:
-        """Return T(x, z), float32 (n, *data_shape), computed in batches of one size."""
+    def __call__(
+        self, source: np.ndarray, latent: np.ndarray, condition: np.ndarray | None, batch_size: int
+    ) -> np.ndarray:
+        """Return T(x, z | c), float32 (n, *data_shape), computed in batches of one size."""
         size = min(batch_size, len(source))
-        results = [
-            self._run(source[start : start + size], latent[start : start + size], size)
-            for start in range(0, len(source), size or 1)
-        ]
-        return np.concatenate(results) if results else np.zeros((0, *self.data_shape), "float32")
+        results = []
+        for start in range(0, len(source), size or 1):
+            rows = slice(start, start + size)
+            given = None if condition is None else condition[rows]
+            results.append(self._run(source[rows], latent[rows], given, size))
+        return np.concatenate(results) if results else np.zeros((0, *self.shapes.data), "float32")
 
-    def samples(self, keys: Sequence[tuple[int, int]], batch_size: int) -> Iterator[np.ndarray]:
-        """Yield T(x, z) of the noise of each (seed, index) key, a batch at a time."""
+    def samples(
+        self,
+        keys: Sequence[tuple[int, int]],
+        batch_size: int,
+        condition: np.ndarray | None | Callable[[Sequence[tuple[int, int]]], np.ndarray] = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield T(x, z | c) of the noise of each (seed, index) key, a batch at a time.
+
+        Args:
+            keys: The keys.
+            batch_size: Samples per batch.
+            condition: c of each key, or a function that draws it for keys. Defaults to `None`.
+        """
         size = min(batch_size, len(keys))
         for start in range(0, len(keys), size or 1):
-            batch = keys[start : start + size]
-            source, latent = sample_noise(batch, self.source_shape, (self.latent_dim or 0,))
-            yield self._run(source, latent, size)
+            rows = slice(start, start + size)
+            noise = sample_noise(keys[rows], self.shapes.source, (self.shapes.latent_dim or 0,))
+            given: np.ndarray | None = None
+            if condition is not None:
+                given = condition(keys[rows]) if callable(condition) else condition[rows]
+            yield self._run(noise[0], noise[1], given, size)
 
-    def _run(self, source: np.ndarray, latent: np.ndarray, size: int) -> np.ndarray:
+    def _run(
+        self, source: np.ndarray, latent: np.ndarray, condition: np.ndarray | None, size: int
+    ) -> np.ndarray:
         """Call the network once, with rows of zeros so that no call compiles again."""
         missing = [(0, size - len(source))]
-        inputs = [np.pad(a, missing + [(0, 0)] * (a.ndim - 1)) for a in (source, latent)]
-        outputs = distribution.predict(
-            self.network, inputs[0] if self.latent_dim is None else inputs
-        )
+        padded = [
+            None if a is None else np.pad(a, missing + [(0, 0)] * (a.ndim - 1))
+            for a in (source, latent, condition)
+        ]
+        outputs = distribution.predict(self.network, self.shapes.inputs(*padded))
         return np.asarray(outputs, "float32")[: len(source)]
 
 
@@ -62,12 +79,23 @@ def seed_generator(seed: int) -> keras.random.SeedGenerator:
         return keras.random.SeedGenerator(int(word >> 1))
 
 
-def potential_outputs(network: keras.Model, data: np.ndarray, batch_size: int) -> np.ndarray:
+def potential_outputs(
+    network: keras.Model, data: np.ndarray, condition: np.ndarray | None, batch_size: int
+) -> np.ndarray:
     """Return the potential network's values, float32 (n,), computed in batches."""
-    values = [
-        distribution.predict(network, data[start : start + batch_size])
-        for start in range(0, len(data), batch_size)
-    ]
+    values = []
+    for start in range(0, len(data), batch_size):
+        rows = slice(start, start + batch_size)
+        inputs = data[rows] if condition is None else [data[rows], condition[rows]]
+        values.append(distribution.predict(network, inputs))
     if not values:
         return np.zeros((0,), "float32")
     return np.concatenate([np.asarray(v, "float32").reshape(-1) for v in values])
+
+
+def frozen_copy(network: keras.Model, name: str) -> keras.Model:
+    """Return a copy of a network that is not trained."""
+    copy = type(network).from_config({**network.get_config(), "name": name})
+    copy.set_weights(network.get_weights())
+    copy.trainable = False
+    return copy

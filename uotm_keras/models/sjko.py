@@ -16,11 +16,11 @@ from keras import ops
 from uotm_keras import backend
 from uotm_keras.models.checks import check_count
 from uotm_keras.models.inputs import Batch
-from uotm_keras.models.transport_model import frozen_copy
+from uotm_keras.models.sampling import frozen_copy
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.objectives import costs
 from uotm_keras.objectives.divergences import Divergence
-from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual
+from uotm_keras.objectives.semi_dual import GeneratorBatch, PotentialBatch, SemiDual, conditioned
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
 
@@ -30,14 +30,17 @@ class JKOSemiDual(SemiDual):
     """The semi-dual whose cost is measured from the previous phase's map.
 
     Args:
-        previous_map: T_old, called as `previous_map(source, previous_latent)`.
+        previous_map: T_old, called as `previous_map(source, previous_latent)`, or with the
+            condition as a third argument.
     """
 
-    previous_map: Callable[[Tensor, Tensor | None], Tensor] = lambda source, latent: source
+    previous_map: Callable[..., Tensor] = lambda source, latent, condition=None: source
 
     def cost_of(self, batch: PotentialBatch | GeneratorBatch, generated: Tensor) -> Tensor:
         origin = backend.without_gradient(
-            lambda: self.previous_map(batch.source, batch.previous_latent)
+            lambda: conditioned(self.previous_map, batch.condition)(
+                batch.source, batch.previous_latent
+            )
         )
         return self.cost(origin, generated)
 
@@ -137,9 +140,11 @@ class SJKO(UOTM):
             previous_map=self._previous_map,
         )
 
-    def _previous_map(self, source: Tensor, latent: Tensor | None) -> Tensor:
-        """T_old(x, z'): the identity in the first phase."""
-        inputs = source if self.latent_dim is None else [source, latent]
+    def _previous_map(
+        self, source: Tensor, latent: Tensor | None, condition: Tensor | None = None
+    ) -> Tensor:
+        """T_old(x, z' | c): the identity in the first phase."""
+        inputs = self.shapes.inputs(source, latent, condition)
         previous = self.previous_generator(inputs, training=False)
         return ops.where(self._steps_after_first_phase() < 0, source, previous)
 
@@ -164,7 +169,7 @@ class SJKO(UOTM):
         if self.latent_dim is not None:
             both = self._normal(batch, seed, 2 * self.latent_dim)
             latent, previous_latent = both[:, : self.latent_dim], both[:, self.latent_dim :]
-        return GeneratorBatch(source, latent, previous_latent, batch.source_weight)
+        return GeneratorBatch(source, latent, previous_latent, batch.source_weight, batch.condition)
 
     def _update_potential(self, batch: PotentialBatch) -> dict[str, Tensor]:
         if self.data_noise:
@@ -179,31 +184,36 @@ class SJKO(UOTM):
     def update_potential(
         self, real: Tensor, source: Tensor, latent: Tensor | None = None,
         mixing: Tensor | None = None, previous_latent: Tensor | None = None,
+        *, condition: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Take one optimizer step of the potential; see `UOTM.update_potential`.
 
         Args:
-            real, source, latent, mixing: As in `UOTM.update_potential`. `data_noise` is added
-                to `real`.
+            real, source, latent, mixing, condition: As in `UOTM.update_potential`. `data_noise`
+                is added to `real`.
             previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
         """
         previous_latent = latent if previous_latent is None else previous_latent
         return self._update_potential(
-            PotentialBatch(real, source, latent, previous_latent, mixing=mixing)
+            PotentialBatch(
+                real, source, latent, previous_latent, condition=condition, mixing=mixing
+            )
         )
 
     def update_generator(
         self, source: Tensor, latent: Tensor | None = None,
-        previous_latent: Tensor | None = None,
+        previous_latent: Tensor | None = None, *, condition: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Take one optimizer step of the generator; see `UOTM.update_generator`.
 
         Args:
-            source, latent: As in `UOTM.update_generator`.
+            source, latent, condition: As in `UOTM.update_generator`.
             previous_latent: z' of the previous map, (B, latent_dim). Defaults to z.
         """
         previous_latent = latent if previous_latent is None else previous_latent
-        return self._update_generator(GeneratorBatch(source, latent, previous_latent))
+        return self._update_generator(
+            GeneratorBatch(source, latent, previous_latent, condition=condition)
+        )
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

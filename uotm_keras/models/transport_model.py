@@ -15,16 +15,21 @@ from uotm_keras.backend import keras_hooks
 from uotm_keras.backend.partition import Partition
 from uotm_keras.data import Dataset
 from uotm_keras.models.checks import (
-    Shapes,
     check_count,
     check_networks,
     check_rows,
     check_samples,
 )  # fmt: skip
+from uotm_keras.models.conditions import ConditionDistribution, condition_rows
 from uotm_keras.models.fitted_source import FittedSource
 from uotm_keras.models.inputs import Batch, check_range, in_order, unpack
 from uotm_keras.models.optimizers import ReplicatedMean, ReplicatedSum
-from uotm_keras.models.sampling import TransportMap, potential_outputs, seed_generator
+from uotm_keras.models.sampling import (
+    TransportMap,
+    frozen_copy,
+    potential_outputs,
+    seed_generator,
+)  # fmt: skip
 from uotm_keras.networks.layers import MinibatchStddev
 from uotm_keras.objectives.divergences import Divergence
 from uotm_keras.objectives.penalties import GradientPenalty
@@ -40,7 +45,8 @@ class TransportModel(keras.Model):
     Subclasses define how the networks are trained.
 
     Args:
-        generator: T, a built Keras model called as `generator([x, z])` or `generator(x)`.
+        generator: T, a built Keras model called as `generator([x, z])` or `generator(x)`, with
+            the condition as the last input if there is one.
         potential: v, a built Keras model that returns (B, 1).
         objective: The semi-dual objective.
         source: `"gaussian"`, `"fitted"`, `"data"`, or `"auto"`; see `UOTM`.
@@ -76,7 +82,8 @@ class TransportModel(keras.Model):
         self.generator = generator
         self.potential = potential
         shapes = check_networks(generator, potential)
-        self.source_shape, self.latent_dim, self.data_shape = shapes
+        self.shapes = shapes
+        self.source_shape, self.latent_dim, self.data_shape = shapes[:3]
         self.partition = Partition(
             grouped=any(
                 isinstance(layer, MinibatchStddev) for layer in keras_hooks.all_layers(potential)
@@ -88,6 +95,9 @@ class TransportModel(keras.Model):
         if source == "fitted":
             self.fitted_source = FittedSource(self.source_shape, self.data_shape)
             self.objective = dataclasses.replace(objective, source_points=self.fitted_source)
+        self.conditions: ConditionDistribution | None = None
+        if shapes.condition is not None:
+            self.conditions = ConditionDistribution(shapes.condition)
 
         self.noise_seed = seed_generator(self.seed)
         self.step = self.add_weight(
@@ -124,11 +134,6 @@ class TransportModel(keras.Model):
         """The penalty on ∇v."""
         return self.objective.gradient_penalty
 
-    @property
-    def shapes(self) -> Shapes:
-        """The shapes of x, z, and y."""
-        return Shapes(self.source_shape, self.latent_dim, self.data_shape)
-
     def objective_at_step(self) -> SemiDual:
         """Return the objective with the α that the schedule has at the current step."""
         if self.divergence_schedule is None:
@@ -148,7 +153,9 @@ class TransportModel(keras.Model):
             source = self._normal(batch, seed, *self.source_shape)
         if self.latent_dim is not None:
             latent = self._normal(batch, seed, self.latent_dim)
-        return GeneratorBatch(source, latent, source_weight=batch.source_weight)
+        return GeneratorBatch(
+            source, latent, source_weight=batch.source_weight, condition=batch.condition
+        )
 
     def _normal(self, batch: Batch, seed: keras.random.SeedGenerator, *shape: int) -> Tensor:
         """Draw N(0, I) for the whole batch and return this replica's rows."""
@@ -167,14 +174,14 @@ class TransportModel(keras.Model):
     def _evaluate(self, data: Any) -> dict[str, Tensor]:
         batch = self._take(data)
         drawn = self._draw(batch, self.evaluation_seed)
-        inputs = drawn.source if self.latent_dim is None else [drawn.source, drawn.latent]
+        inputs = self.shapes.inputs(drawn.source, drawn.latent, drawn.condition)
         generated = self.ema_generator(inputs, training=False)
 
-        def v(samples: Tensor) -> Tensor:
-            values = self.potential(samples, training=False)
+        def v(*inputs: Tensor) -> Tensor:
+            values = self.potential(inputs[0] if len(inputs) == 1 else inputs, training=False)
             return ops.cast(ops.reshape(values, (-1,)), "float32")
 
-        def transport(source: Tensor, latent: Tensor | None) -> Tensor:
+        def transport(*inputs: Tensor | None) -> Tensor:
             return generated
 
         objective = dataclasses.replace(self.objective_at_step(), gradient_penalty=None)
@@ -233,7 +240,10 @@ class TransportModel(keras.Model):
         The arguments are those of `keras.Model.evaluate`, with `x` and `y` as in `fit`.
         """
         self.evaluation_seed.state.assign(seed_generator(self.seed).state)
-        x, batch_size = in_order(x, batch_size), None if isinstance(x, Dataset) else batch_size
+        if self.conditions is not None and hasattr(y, "shape"):
+            self.conditions.spec.array(y)
+        data = in_order(x, batch_size, self.conditions is not None)
+        x, batch_size = data, None if isinstance(x, Dataset) else batch_size
         return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def adapt_source(self, data: np.ndarray | Dataset) -> None:
@@ -245,6 +255,23 @@ class TransportModel(keras.Model):
             raise InputError(f"source={self.source!r} has nothing to fit: use source='fitted'.")
         self.fitted_source.adapt(data)
 
+    def adapt_conditions(self, conditions: np.ndarray) -> None:
+        """Store the distribution that `generate` draws conditions from.
+
+        `fit` does this before the first step, from the data that it is given: from all of an
+        array or a dataset, and from the first 4 096 examples of other inputs.
+
+        Args:
+            conditions: The conditions of the training data, (N, ...). Of conditions that are
+                not single labels, 4 096 are kept, evenly spaced.
+
+        Raises:
+            InputError: If the model is unconditional, or they do not fit the networks.
+        """
+        if self.conditions is None:
+            raise InputError("this UOTM is unconditional: it has no conditions to store.")
+        self.conditions.adapt(conditions)
+
     # --- Samples and weights -------------------------------------------------------------
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:
@@ -253,34 +280,52 @@ class TransportModel(keras.Model):
         return network(inputs, training=training)
 
     def generate(
-        self, n: int, seed: int | None = None, use_ema: bool = True, batch_size: int = 64
+        self,
+        n: int,
+        seed: int | None = None,
+        use_ema: bool = True,
+        batch_size: int = 64,
+        condition: Any = None,
     ) -> np.ndarray:
         """Draw samples T(x, z) with x, z ~ N(0, I).
 
-        Sample i depends on `seed` and i alone, not on `n` or `batch_size`.
+        Sample i depends on `seed`, i, and its condition alone, not on `n` or `batch_size`.
 
         Args:
             n: Number of samples.
             seed: Seed (int, 0 to 2**63 − 1). Defaults to `None`, which draws one.
             use_ema: Whether to use the averaged generator. Defaults to `True`.
             batch_size: Samples per call of the network. Defaults to 64.
+            condition: c of all samples, such as a label, or of each, (n, ...). Defaults to
+                `None`: conditional models draw it from the conditions of their training data.
 
         Returns:
             float32 array (n, *data_shape), in the network's range.
 
         Raises:
-            InputError: If an argument is out of range, or the model transports a dataset.
+            InputError: If an argument is out of range, the model transports a dataset, or it is
+                unconditional and `condition` is given.
         """
         keys = [(check_seed(seed), i) for i in range(check_samples(n, self.data_shape))]
-        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size)))
+        return np.concatenate(list(self.generate_batches(keys, use_ema, batch_size, condition)))
 
     def generate_batches(
-        self, keys: Sequence[tuple[int, int]], use_ema: bool = True, batch_size: int = 64
+        self,
+        keys: Sequence[tuple[int, int]],
+        use_ema: bool = True,
+        batch_size: int = 64,
+        condition: Any = None,
     ) -> Iterator[np.ndarray]:
         """Yield the samples of (seed, index) keys, a batch at a time; see `generate`."""
         if self.source == "data":
             raise InputError("this UOTM transports a dataset: call transport(source) instead.")
-        yield from self._map(use_ema).samples(keys, check_count("batch_size", batch_size))
+        batch_size = check_count("batch_size", batch_size)
+        given: Any
+        if self.conditions is not None and condition is None:
+            given = self.conditions.draw
+        else:
+            given = condition_rows(self.conditions, condition, len(keys))
+        yield from self._map(use_ema).samples(keys, batch_size, given)
 
     def transport(
         self,
@@ -288,6 +333,7 @@ class TransportModel(keras.Model):
         latent: np.ndarray | None = None,
         use_ema: bool = True,
         batch_size: int = 64,
+        condition: Any = None,
     ) -> np.ndarray:
         """Return T(x, z) of given x.
 
@@ -296,12 +342,15 @@ class TransportModel(keras.Model):
             latent: z, (B, latent_dim). Defaults to `None`, which draws it.
             use_ema: Whether to use the averaged generator. Defaults to `True`.
             batch_size: Samples per call of the network. Defaults to 64.
+            condition: c of all x or of each, (B, ...); conditional models need it. Defaults to
+                `None`.
 
         Returns:
             float32 array (B, *data_shape).
 
         Raises:
-            InputError: If `source` or `latent` has another shape, or `batch_size` is not positive.
+            InputError: If `source`, `latent` or `condition` has another shape, or `batch_size`
+                is not positive.
         """
         source = np.asarray(source, "float32")
         if source.shape[1:] != self.source_shape:
@@ -313,25 +362,34 @@ class TransportModel(keras.Model):
             (latent,) = sample_noise(keys, (self.latent_dim or 0,))
         latent = np.asarray(latent, "float32")
         check_rows("latent", latent, (self.latent_dim or 0,), len(source))
-        return self._map(use_ema)(source, latent, check_count("batch_size", batch_size))
+        given = condition_rows(self.conditions, condition, len(source))
+        return self._map(use_ema)(source, latent, given, check_count("batch_size", batch_size))
 
     def source_weights(
-        self, source: np.ndarray, latent: np.ndarray | None = None, batch_size: int = 64
+        self,
+        source: np.ndarray,
+        latent: np.ndarray | None = None,
+        batch_size: int = 64,
+        condition: Any = None,
     ) -> np.ndarray:
         """Return dπ₀/dμ at x, a float32 array (B,).
 
         It is Ψ1*'(v(T(x, z)) − c(x, T(x, z))), and 1 for `pairing="all_pairs"`, which keeps
-        the source marginal.
+        the source marginal. The arguments are those of `transport`.
         """
         source = np.asarray(source, "float32")
-        moved = self.transport(source, latent, batch_size=batch_size)
+        moved = self.transport(source, latent, batch_size=batch_size, condition=condition)
         points = self.objective.source_points(ops.convert_to_tensor(source))
         cost = self.cost(points, moved)
-        values = ops.convert_to_tensor(self._potential_values(moved, batch_size))
+        values = ops.convert_to_tensor(self._potential_values(moved, batch_size, condition))
         return ops.convert_to_numpy(self.objective_at_step().source_density(values, cost))
 
     def target_weights(
-        self, data: np.ndarray, batch_size: int = 64, costs: np.ndarray | None = None
+        self,
+        data: np.ndarray,
+        batch_size: int = 64,
+        costs: np.ndarray | None = None,
+        condition: Any = None,
     ) -> np.ndarray:
         """Return dπ₁/dν at y, a float32 array (B,); near 0 for outliers.
 
@@ -346,12 +404,15 @@ class TransportModel(keras.Model):
             batch_size: Examples per call of the potential. Defaults to 64.
             costs: c(x, T(x, z)) of a sample of the source, (n,). Defaults to `None`, which
                 takes `transport_costs()` where they are needed.
+            condition: c of all y or of each, (B, ...); conditional models need it. Defaults to
+                `None`.
 
         Raises:
-            InputError: If `data` has another shape, or `transport_costs` needs the source.
+            InputError: If `data` or `condition` has another shape, or `transport_costs` needs
+                the source.
         """
         check_range(data, self.data_shape)
-        values = self._potential_values(np.asarray(data, "float32"), batch_size)
+        values = self._potential_values(np.asarray(data, "float32"), batch_size, condition)
         objective = self.objective_at_step()
         if costs is None and objective.weights_need_costs:
             costs = self.transport_costs(batch_size=batch_size)
@@ -366,6 +427,7 @@ class TransportModel(keras.Model):
         source: np.ndarray | None = None,
         latent: np.ndarray | None = None,
         batch_size: int = 64,
+        condition: Any = None,
     ) -> np.ndarray:
         """Return c(x, T(x, z)) of the averaged generator, a float32 array (B,).
 
@@ -374,6 +436,7 @@ class TransportModel(keras.Model):
                 always the same ones.
             latent: z, (B, latent_dim). Defaults to `None`, which draws it likewise.
             batch_size: Samples per call of the network. Defaults to 64.
+            condition: As in `transport`; with `source=None`, `None` draws it likewise.
 
         Raises:
             InputError: If the model transports a dataset and `source` is `None`, or an
@@ -387,18 +450,23 @@ class TransportModel(keras.Model):
             )
         keys = [(0, i) for i in range(256 if source is None else len(source))]
         drawn, z = sample_noise(keys, self.source_shape, (self.latent_dim or 0,))
+        if source is None and condition is None and self.conditions is not None:
+            condition = self.conditions.draw(keys)
         source = drawn if source is None else np.asarray(source, "float32")
-        moved = self.transport(source, z if latent is None else latent, batch_size=batch_size)
+        latent = z if latent is None else latent
+        moved = self.transport(source, latent, batch_size=batch_size, condition=condition)
         points = self.objective.source_points(ops.convert_to_tensor(source))
         return ops.convert_to_numpy(self.cost(points, moved))
 
     def _map(self, use_ema: bool) -> TransportMap:
         network = self.ema_generator if use_ema else self.generator
-        return TransportMap(network, self.source_shape, self.latent_dim, self.data_shape)
+        return TransportMap(network, self.shapes)
 
-    def _potential_values(self, data: np.ndarray, batch_size: int) -> np.ndarray:
+    def _potential_values(self, data: np.ndarray, batch_size: int, condition: Any) -> np.ndarray:
         check_rows("data", data, self.data_shape, len(data))
-        values = potential_outputs(self.potential, data, check_count("batch_size", batch_size))
+        batch_size = check_count("batch_size", batch_size)
+        given = condition_rows(self.conditions, condition, len(data))
+        values = potential_outputs(self.potential, data, given, batch_size)
         return ops.convert_to_numpy(self.objective_at_step().admissible(values))
 
     # --- Loading and saving --------------------------------------------------------------
@@ -464,11 +532,3 @@ class TransportModel(keras.Model):
             for name, tracker in self.trackers.items()
             for variable in tracker.variables
         }
-
-
-def frozen_copy(network: keras.Model, name: str) -> keras.Model:
-    """Return a copy of a network that is not trained."""
-    copy = type(network).from_config({**network.get_config(), "name": name})
-    copy.set_weights(network.get_weights())
-    copy.trainable = False
-    return copy

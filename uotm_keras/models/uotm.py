@@ -6,7 +6,7 @@ Optimal Transport", NeurIPS 2023, arXiv 2305.14777.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -20,9 +20,11 @@ from uotm_keras.models.checks import (
     check_compile,
     check_count,
     check_objective,
+    check_pairing,
     check_trainable,
 )  # fmt: skip
-from uotm_keras.models.inputs import as_batches, check_fit, in_order
+from uotm_keras.models.conditions import require_condition
+from uotm_keras.models.inputs import as_batches, check_fit, conditions_in, in_order
 from uotm_keras.models.optimizers import Adam, OptimizerPair, with_loss_scale
 from uotm_keras.models.regularization import with_regularization
 from uotm_keras.models.transport_model import TransportModel
@@ -30,6 +32,8 @@ from uotm_keras.objectives import costs, divergences, penalties
 from uotm_keras.objectives.semi_dual import PAIRINGS, GeneratorBatch, PotentialBatch, SemiDual
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
+
+Record = TypeVar("Record", GeneratorBatch, PotentialBatch)
 
 SOURCES = ("auto", "gaussian", "fitted", "data")
 
@@ -43,9 +47,11 @@ class UOTM(TransportModel):
         min_v  E_x[Ψ1*(v(T(x, z)) − c(x, T(x, z)))] + E_y[Ψ2*(−v(y))] + penalty(∇v)
         min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
 
-    with x from μ, z ~ N(0, I), and y from the data. With both divergences `"balanced"` this
-    is the OTM baseline; with τ = 0 in addition, WGAN with the chosen penalty; with only the
-    source balanced, the semi-relaxed "fixed-μ" problem.
+    with x from μ, z ~ N(0, I), and y from the data. If the networks have an input named
+    `"condition"`, they are T(x, z | c) and v(y | c), c is drawn with the data, and the
+    problem is solved within each condition; see docs/conditional.md. With both divergences
+    `"balanced"` this is the OTM baseline; with τ = 0 in addition, WGAN with the chosen penalty;
+    with only the source balanced, the semi-relaxed "fixed-μ" problem.
 
     Args:
         generator: T, a built Keras model called as `generator([x, z])`, or as
@@ -122,6 +128,7 @@ class UOTM(TransportModel):
         check_choice("source", source, SOURCES)
         check_choice("batch_statistics", batch_statistics, STATISTICS)
         check_objective(cost, gradient_penalty)
+        check_pairing(pairing, generator)
         super().__init__(
             generator,
             potential,
@@ -170,7 +177,7 @@ class UOTM(TransportModel):
 
     def update_potential(
         self, real: Tensor, source: Tensor, latent: Tensor | None = None,
-        mixing: Tensor | None = None,
+        mixing: Tensor | None = None, *, condition: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Take one optimizer step of the potential, on the given noise.
 
@@ -180,12 +187,15 @@ class UOTM(TransportModel):
             latent: z, (B, latent_dim), or `None` for a generator without a latent.
             mixing: U(0, 1) of shape (B, 1, ...), for a penalty between real and generated
                 points. Defaults to `None`, which draws it.
+            condition: c of y and x, (B, ...), for conditional networks. Defaults to `None`.
 
         Returns:
             Scalars: see `SemiDual.potential_loss`; and `skipped`, 1 if a gradient was not
             finite, so that the update was skipped, and 0 otherwise.
         """
-        return self._update_potential(PotentialBatch(real, source, latent, mixing=mixing))
+        return self._update_potential(
+            PotentialBatch(real, source, latent, condition=condition, mixing=mixing)
+        )
 
     def _update_potential(self, batch: PotentialBatch) -> dict[str, Tensor]:
         self._require_compiled()
@@ -193,7 +203,7 @@ class UOTM(TransportModel):
             shape = (self.partition.whole_batch_rows(batch.real), *[1] * len(self.data_shape))
             mixing = self.partition.own_rows(backend.uniform(shape, self.noise_seed))
             batch = batch._replace(mixing=mixing)
-        batch = self.partition.split(PotentialBatch(*map(_tensor, batch)))
+        batch = self.partition.split(self._tensors(batch))
         table: dict[str, Tensor | None] = {}
         if self.objective.pairing == "all_pairs" and not self.partition.sees_whole_batch:
             batch, table = self._with_costs_of_whole_batch(batch)
@@ -218,7 +228,7 @@ class UOTM(TransportModel):
         """Compute T and c first: the potential's loss has no gradient through them."""
 
         def move(batch: PotentialBatch) -> tuple[Tensor, Tensor]:
-            generated = self._transport(batch.source, batch.latent)
+            generated = self._transport(batch.source, batch.latent, batch.condition)
             return generated, self.objective.cost_of(batch, generated)
 
         generated, cost = backend.map_micro_batches(self, move, batch, self.partition.micro_batches)
@@ -229,18 +239,21 @@ class UOTM(TransportModel):
         }
         return batch._replace(generated=generated, cost=cost), table
 
-    def update_generator(self, source: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
+    def update_generator(
+        self, source: Tensor, latent: Tensor | None = None, *, condition: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Take one optimizer step of the generator and update its average, on the given noise.
 
         Args:
             source: x, (B, *source_shape).
             latent: z, (B, latent_dim), or `None` for a generator without a latent.
+            condition: c, (B, ...), for conditional networks. Defaults to `None`.
 
         Returns:
             Scalars: `loss` = `cost` − `potential`, their means over the batch; and
             `skipped`, as in `update_potential`.
         """
-        return self._update_generator(GeneratorBatch(source, latent))
+        return self._update_generator(GeneratorBatch(source, latent, condition=condition))
 
     def _update_generator(self, batch: GeneratorBatch) -> dict[str, Tensor]:
         self._require_compiled()
@@ -250,7 +263,7 @@ class UOTM(TransportModel):
                 self.generator,
                 *self.objective_at_step().generator_loss(self._potential, self._transport, batch),
             ),
-            self.partition.split(GeneratorBatch(*map(_tensor, batch))),
+            self.partition.split(self._tensors(batch)),
             self.generator.trainable_variables,
             self.generator_optimizer,
             self.partition.micro_batches,
@@ -258,15 +271,26 @@ class UOTM(TransportModel):
         backend.update_ema(self.ema_generator.weights, self.generator.weights, self.ema_decay)
         return logs
 
-    def _transport(self, source: Tensor, latent: Tensor | None) -> Tensor:
-        """T(x, z) of the trained (not averaged) generator."""
-        inputs = source if self.latent_dim is None else [source, latent]
-        return self.generator(inputs, training=True)
+    def _tensors(self, batch: Record) -> Record:
+        """Return a record of tensors: float32, except the condition."""
+        spec, condition = self.shapes.condition, batch.condition
+        require_condition(spec, condition)
+        tensors = type(batch)(*map(_tensor, batch._replace(condition=None)))
+        if spec is None:
+            return tensors
+        return tensors._replace(condition=spec.tensor(ops.convert_to_tensor(condition)))
 
-    def _potential(self, samples: Tensor) -> Tensor:
+    def _transport(
+        self, source: Tensor, latent: Tensor | None, condition: Tensor | None = None
+    ) -> Tensor:
+        """T(x, z | c) of the trained (not averaged) generator."""
+        return self.generator(self.shapes.inputs(source, latent, condition), training=True)
+
+    def _potential(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         """The potential network's values, float32 (B,)."""
+        inputs = samples if condition is None else [samples, condition]
         with statistics_blocks(self.partition.blocks):
-            values = self.potential(samples, training=True)
+            values = self.potential(inputs, training=True)
         return ops.cast(ops.reshape(values, (-1,)), "float32")
 
     # --- compile and fit -----------------------------------------------------------------
@@ -358,8 +382,10 @@ class UOTM(TransportModel):
                 `uotm_keras.data.Dataset`; or a `tf.data.Dataset`, `grain` dataset,
                 `keras.utils.PyDataset`, or `DataLoader` of batches y, (y, labels), or
                 pairs (x, y). With `source="data"`, the source points, (N, *source_shape).
-            y: With `source="data"` or `"auto"`, the data, if `x` is the source. Labels are
-                accepted and ignored. Defaults to `None`.
+            y: With `source="data"` or `"auto"`, the data, if `x` is the source. If the networks
+                are conditional, the conditions c of the data `x`, such as labels (N,); batches
+                are then pairs (y, c). With a source they are (x, (y, c)), or (x, y, c) with
+                `source="data"`. Otherwise labels are accepted and ignored. Defaults to `None`.
             batch_size: Examples per step. Defaults to 32.
             epochs: Passes over the data. Defaults to 1.
             validation_split, validation_data: As in `keras.Model.fit`; `validation_data` may
@@ -383,7 +409,9 @@ class UOTM(TransportModel):
         check_fit(x, y, class_weight, self.shapes)
         if self.fitted_source is not None and not self.fitted_source.adapted:
             self.adapt_source(x)
-        x, steps = as_batches(x, batch_size, self.seed)
+        if self.conditions is not None and not self.conditions.adapted:
+            self.adapt_conditions(conditions_in(x, y, self.source, self.shapes))
+        x, steps = as_batches(x, batch_size, self.seed, self.conditions is not None)
         if y is None and sample_weight is not None:
             y = np.zeros(len(x), "float32")  # without labels Keras drops the weights
         if steps is not None:
@@ -396,7 +424,7 @@ class UOTM(TransportModel):
             verbose,
             callbacks,
             validation_split,
-            in_order(validation_data, batch_size),
+            in_order(validation_data, batch_size, self.conditions is not None),
             shuffle,
             None,
             sample_weight,

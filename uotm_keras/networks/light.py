@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.networks.conditioning import Classes, Condition, with_condition
 from uotm_keras.networks.layers import (
     AdaptiveGroupNorm,
     MinibatchStddev,
@@ -76,6 +77,7 @@ class LightGenerator(ConfiguredModel):
         width: Number of channels at 32 px; there are four times as many at 8 px and below.
             Defaults to 32.
         latent_dim: Length of z; 0 for T(x). Defaults to 0.
+        num_classes, condition_dim: As in `NCSNpp`. Default to `None`.
 
     Raises:
         InputError: If the images are not square or of another size.
@@ -92,6 +94,8 @@ class LightGenerator(ConfiguredModel):
         image_shape: tuple[int, int, int],
         width: int = 32,
         latent_dim: int = 0,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         channels = image_shape[-1]
@@ -102,6 +106,9 @@ class LightGenerator(ConfiguredModel):
         if latent_dim:
             latent = keras.Input((latent_dim,), name="latent")
             inputs, style = [source, latent], ops.concatenate([flat, latent], axis=-1)
+        condition = Condition.of(num_classes, condition_dim)
+        if condition is not None:
+            style = ops.concatenate([style, condition.style(_STYLE)], axis=-1)
         for i in range(2):
             style = layers.Dense(_STYLE, activation="silu", name=f"style_{i}")(style)
         first = _channels(4, width)
@@ -115,9 +122,11 @@ class LightGenerator(ConfiguredModel):
         # Mixes neighbors that come from different channels.
         h = h + conv(channels, 3, _SMALL, name="smooth")(h)
         image = layers.Activation("tanh", dtype="float32", name="image")(h)
+        inputs = with_condition(inputs, condition)
         super().__init__(inputs=inputs, outputs=image, **kwargs)
         self.image_shape = tuple(image_shape)
         self.width, self.latent_dim = width, latent_dim
+        self.num_classes, self.condition_dim = num_classes, condition_dim
 
     def _block(self, h: Tensor, style: Tensor, filters: int, height: int) -> Tensor:
         """Two convolutions at `height`, to which a smaller `h` is enlarged first."""
@@ -144,12 +153,20 @@ class LightPotential(ConfiguredModel):
             1024.
         width: Number of channels at 32 px; there are four times as many at 8 px and below.
             Defaults to 32.
+        num_classes, condition_dim: As in `SmallPotential`. Default to `None`.
 
     Raises:
         InputError: If the images are not square or of another size.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 32, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 32,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         heights = _levels(image_shape)[::-1]
         image = keras.Input(tuple(image_shape), name="image")
         h = conv(_channels(heights[0], width), 3, name="stem")(channels_from_pixels(image))
@@ -164,9 +181,13 @@ class LightPotential(ConfiguredModel):
         value = layers.Dense(
             1, kernel_initializer=variance_scaling(0.01), dtype="float32", name="value"
         )(h)
-        super().__init__(inputs=image, outputs=value, **kwargs)
+        condition = Condition.of(num_classes, condition_dim)
+        if condition is not None:
+            value = value + condition.projection(h)
+        super().__init__(inputs=with_condition(image, condition), outputs=value, **kwargs)
         self.image_shape = tuple(image_shape)
         self.width = width
+        self.num_classes, self.condition_dim = num_classes, condition_dim
 
     def _block(self, h: Tensor, filters: int, height: int) -> Tensor:
         """Two convolutions at `height`, after a larger `h` is halved."""

@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.networks.conditioning import Classes, Condition, with_condition
 from uotm_keras.networks.layers import INVERSE_SQRT_2
 from uotm_keras.utils.typing import Tensor
 
@@ -26,11 +27,18 @@ def _dense(
     )
 
 
-def _residual_trunk(x: Tensor, width: int, blocks: int, prefix: str) -> Tensor:
-    """Apply dense → blocks × [h = (h + f(h))/√2], where f is 3 × (dense, SiLU)."""
+def _residual_trunk(
+    x: Tensor, width: int, blocks: int, prefix: str, style: Tensor | None = None
+) -> Tensor:
+    """Apply dense → blocks × [h = (h + f(h))/√2], where f is 3 × (dense, SiLU).
+
+    A linear function of `style` is added to the input of each f.
+    """
     h = _dense(width, x.shape[-1], f"{prefix}_in")(x)
     for block in range(blocks):
         f = h
+        if style is not None:
+            f = f + _dense(width, style.shape[-1], f"{prefix}_{block}_condition")(style)
         for i in range(3):
             f = _dense(width, width, f"{prefix}_{block}_{i}", "silu")(f)
         h = (h + f) * INVERSE_SQRT_2
@@ -40,6 +48,15 @@ def _residual_trunk(x: Tensor, width: int, blocks: int, prefix: str) -> Tensor:
 def _flat_shape(shape: int | tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return shape, math.prod(shape)
+
+
+def _affine(condition: Condition, flat: Tensor, name: str) -> Tensor:
+    """Return A(c)·x + b(c) of points (B, d), which is 0 at first."""
+    size = flat.shape[-1]
+    coefficients = condition.linear(size * (size + 1), name, dtype="float32")
+    matrix = ops.reshape(coefficients, (-1, size, size + 1))
+    product = ops.matmul(matrix[:, :, :size], ops.cast(flat, "float32")[:, :, None])
+    return product[:, :, 0] + matrix[:, :, size]
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -59,6 +76,8 @@ class ResMLPGenerator(ConfiguredModel):
             identity map. Do not combine it with an output activation. Defaults to False.
         affine: bool. Like `residual`, but x is multiplied by a learned matrix whose initial
             value is the identity. Defaults to False.
+        num_classes, condition_dim: As in `NCSNpp`; with `affine`, the matrix depends on the
+            condition. Default to None.
 
     Example:
         >>> import numpy as np
@@ -79,13 +98,17 @@ class ResMLPGenerator(ConfiguredModel):
         output_activation: str | None = None,
         residual: bool = False,
         affine: bool = False,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         shape, size = _flat_shape(dim)
         source = keras.Input(shape, name="source")
         inputs = source
         flat = ops.reshape(source, (-1, size))
-        h = _residual_trunk(flat, width, blocks, "source")
+        condition = Condition.of(num_classes, condition_dim)
+        style = None if condition is None else condition.style(width)
+        h = _residual_trunk(flat, width, blocks, "source", style)
         if latent_dim:
             latent = keras.Input((latent_dim,), name="latent")
             inputs = [source, latent]
@@ -97,8 +120,11 @@ class ResMLPGenerator(ConfiguredModel):
             h = h + layers.Dense(
                 size, use_bias=False, kernel_initializer="identity", dtype="float32", name="linear"
             )(flat)
+            if condition is not None:
+                h = h + _affine(condition, flat, "affine")
         elif residual:
             h = h + flat
+        inputs = with_condition(inputs, condition)
         super().__init__(inputs=inputs, outputs=ops.reshape(h, (-1, *shape)), **kwargs)
         self.dim = dim
         self.latent_dim = latent_dim
@@ -107,6 +133,7 @@ class ResMLPGenerator(ConfiguredModel):
         self.output_activation = output_activation
         self.residual = residual
         self.affine = affine
+        self.num_classes, self.condition_dim = num_classes, condition_dim
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -121,6 +148,8 @@ class ResMLPPotential(ConfiguredModel):
         blocks: int, the number of residual blocks. Defaults to 3.
         quadratic: bool. Whether to add a learned quadratic form yᵀQy, which is initially 0. The
             exact potential between Gaussians is quadratic. Defaults to False.
+        num_classes, condition_dim: As in `SmallPotential`; with `quadratic`, the form and a
+            linear term depend on the condition. Default to None.
 
     Reference:
         UOTM (arXiv 2305.14777), appendix B.
@@ -132,6 +161,8 @@ class ResMLPPotential(ConfiguredModel):
         width: int = 128,
         blocks: int = 3,
         quadratic: bool = False,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         shape, size = _flat_shape(dim)
@@ -140,13 +171,19 @@ class ResMLPPotential(ConfiguredModel):
         h = _residual_trunk(flat, width, blocks, "target")
         h = _dense(width, width, "head_0", "silu")(h)
         value = _dense(1, width, "value", dtype="float32")(h)
+        condition = Condition.of(num_classes, condition_dim)
+        if condition is not None:
+            value = value + condition.projection(h)
         if quadratic:
             form = layers.Dense(
                 size, use_bias=False, kernel_initializer="zeros", dtype="float32", name="form"
             )(flat)
+            if condition is not None:
+                form = form + _affine(condition, flat, "condition_form")
             value = value + ops.sum(form * flat, axis=-1, keepdims=True)
-        super().__init__(inputs=target, outputs=value, **kwargs)
+        super().__init__(inputs=with_condition(target, condition), outputs=value, **kwargs)
         self.dim = dim
         self.width = width
         self.blocks = blocks
         self.quadratic = quadratic
+        self.num_classes, self.condition_dim = num_classes, condition_dim

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.networks.conditioning import Classes, Condition, with_condition
 from uotm_keras.networks.layers import (
     INVERSE_SQRT_2,
     NEARLY_ZERO,
@@ -51,6 +52,11 @@ class NCSNpp(ConfiguredModel):
         rematerialize: bool. Whether training recomputes the activations inside the residual
             blocks for the gradient instead of storing them, which saves memory and costs about a
             third more computation. Excludes dropout. Defaults to False.
+        num_classes: int, the number of classes of a class-conditional generator, called as
+            `generator([x, z, labels])` with `labels` of shape (B,); or a tuple of k ints, for k
+            labels per example. Defaults to None.
+        condition_dim: int, the length of a vector to condition on, instead of `num_classes`.
+            Defaults to None.
 
     Raises:
         InputError: the height or width cannot be halved once per level, or `rematerialize` is
@@ -78,6 +84,8 @@ class NCSNpp(ConfiguredModel):
         mapping_layers: int = 4,
         dropout: float = 0.0,
         rematerialize: bool = False,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         height, width, channels = image_shape
@@ -90,7 +98,10 @@ class NCSNpp(ConfiguredModel):
         source = keras.Input((height, width, channels), name="source")
         latent = keras.Input((latent_dim,), name="latent")
 
+        condition = Condition.of(num_classes, condition_dim)
         style = PixelNorm(name="pixel_norm")(latent)
+        if condition is not None:
+            style = ops.concatenate([style, condition.style(latent_dim)], axis=-1)
         for i in range(mapping_layers + 1):
             style = layers.Dense(
                 style_dim,
@@ -138,7 +149,8 @@ class NCSNpp(ConfiguredModel):
         h = ops.silu(GroupNorm(name="head_norm")(h))
         h = conv(channels, 3, NEARLY_ZERO, name="head_conv")(h)
         image = layers.Activation("tanh", dtype="float32", name="image")(h)
-        super().__init__(inputs=[source, latent], outputs=image, **kwargs)
+        inputs = with_condition([source, latent], condition)
+        super().__init__(inputs=inputs, outputs=image, **kwargs)
 
         self.image_shape = (height, width, channels)
         self.base_channels = base_channels
@@ -150,3 +162,4 @@ class NCSNpp(ConfiguredModel):
         self.mapping_layers = mapping_layers
         self.dropout = dropout
         self.rematerialize = rematerialize
+        self.num_classes, self.condition_dim = num_classes, condition_dim

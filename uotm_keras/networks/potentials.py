@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.networks.conditioning import Classes, Condition, with_condition
 from uotm_keras.networks.layers import (
     NEARLY_ZERO,
     DownResidualBlock,
@@ -25,7 +26,12 @@ class _ConvolutionalPotential(ConfiguredModel):
     FINAL_SCALE = 1.0
 
     def __init__(
-        self, image_shape: tuple[int, int, int], base_channels: int = 64, **kwargs: Any
+        self,
+        image_shape: tuple[int, int, int],
+        base_channels: int = 64,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
+        **kwargs: Any,
     ) -> None:
         height, width, channels = image_shape
         factor = 2 ** sum(down for _, down in self.BLOCKS)
@@ -48,9 +54,13 @@ class _ConvolutionalPotential(ConfiguredModel):
         value = layers.Dense(
             1, kernel_initializer=variance_scaling(mode="fan_out"), dtype="float32", name="value"
         )(h)
-        super().__init__(inputs=image, outputs=value, **kwargs)
+        condition = Condition.of(num_classes, condition_dim)
+        if condition is not None:
+            value = value + condition.projection(h)
+        super().__init__(inputs=with_condition(image, condition), outputs=value, **kwargs)
         self.image_shape = (height, width, channels)
         self.base_channels = base_channels
+        self.num_classes, self.condition_dim = num_classes, condition_dim
 
 
 @keras.saving.register_keras_serializable("uotm_keras")
@@ -63,6 +73,11 @@ class SmallPotential(_ConvolutionalPotential):
     Args:
         image_shape: tuple (height, width, channels); height and width divisible by 8.
         base_channels: int, the paper's ngf. Defaults to 64.
+        num_classes: int, the number of classes of a conditional potential, called as
+            `potential([y, labels])` with `labels` of shape (B,); or a tuple of k ints, for k
+            labels per example. Defaults to None.
+        condition_dim: int, the length of a vector to condition on, instead of `num_classes`.
+            Defaults to None.
 
     Raises:
         InputError: the height or width is not divisible by 8.
@@ -85,6 +100,7 @@ class LargePotential(_ConvolutionalPotential):
     Args:
         image_shape: tuple (height, width, channels); height and width divisible by 64.
         base_channels: int, the paper's ngf. Defaults to 64.
+        num_classes, condition_dim: As in `SmallPotential`. Default to None.
 
     Raises:
         InputError: the height or width is not divisible by 64.

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from uotm_keras.networks.base import ConfiguredModel
+from uotm_keras.networks.conditioning import Classes, Condition, with_condition
 from uotm_keras.networks.layers import NEARLY_ZERO, Convolution, GroupNorm, variance_scaling
 from uotm_keras.utils.errors import InputError
 from uotm_keras.utils.typing import Tensor
@@ -83,13 +84,19 @@ class SmallResNetPotential(ConfiguredModel):
         image_shape: tuple (height, width, channels); height = width = a power of two from 8 to
             512.
         base_channels: int, the number of channels of each block. Defaults to 128.
+        num_classes, condition_dim: As in `SmallPotential`. Default to None.
 
     Raises:
         InputError: the images are not square or their size is not one of these powers of two.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], base_channels: int = 128, **kwargs: Any
+        self,
+        image_shape: tuple[int, int, int],
+        base_channels: int = 128,
+        num_classes: Classes = None,
+        condition_dim: int | None = None,
+        **kwargs: Any,
     ) -> None:
         height, width, channels = image_shape
         image = keras.Input((height, width, channels), name="image")
@@ -120,6 +127,10 @@ class SmallResNetPotential(ConfiguredModel):
         value = layers.Dense(
             1, kernel_initializer=variance_scaling(NEARLY_ZERO), dtype="float32", name="value"
         )(h)
-        super().__init__(inputs=image, outputs=value, **kwargs)
+        condition = Condition.of(num_classes, condition_dim)
+        if condition is not None:
+            value = value + condition.projection(h)
+        super().__init__(inputs=with_condition(image, condition), outputs=value, **kwargs)
         self.image_shape = (height, width, channels)
         self.base_channels = base_channels
+        self.num_classes, self.condition_dim = num_classes, condition_dim

@@ -5,7 +5,9 @@ A potential v and a generator T play (UOTM, arXiv 2305.14777, equation 11)
     min_v  E_x[Ψ1*(v(T(x, z)) − c(x, T(x, z)))] + E_y[Ψ2*(−v(y))] + penalty(∇v)
     min_T  E_x[c(x, T(x, z)) − v(T(x, z))]
 
-with x from the source μ, z ~ N(0, I), and y from the data ν.
+with x from the source μ, z ~ N(0, I), and y from the data ν. With a condition c, which is
+drawn with y and is the same for x, v is v(y | c), T is T(x, z | c), and all expectations are
+also over c: transport within each condition.
 
 The released code replaces the first term by the mean of Ψ1*(v(T(xᵢ)) − c(xⱼ, T(xⱼ))) over
 all pairs i, j. That is E[Φ(v(T))] with Φ(s) = E_x[Ψ1*(s − c(x, T(x)))], and v is stationary
@@ -37,12 +39,14 @@ class GeneratorBatch(NamedTuple):
         latent: z, (B, latent_dim), or `None` for a generator without a latent.
         previous_latent: z' of S-JKO's frozen map, (B, latent_dim); `None` elsewhere.
         source_weight: Weight of each x in μ, (B,); `None` for equal weights.
+        condition: c, (B, ...); `None` for unconditional networks.
     """
 
     source: Tensor
     latent: Tensor | None = None
     previous_latent: Tensor | None = None
     source_weight: Tensor | None = None
+    condition: Tensor | None = None
 
 
 class PotentialBatch(NamedTuple):
@@ -50,7 +54,8 @@ class PotentialBatch(NamedTuple):
 
     Attributes:
         real: y, (B, *data_shape).
-        source, latent, previous_latent, source_weight: As in `GeneratorBatch`.
+        source, latent, previous_latent, source_weight, condition: As in `GeneratorBatch`; c is
+            that of y too.
         real_weight: Weight of each y in ν, (B,); `None` for equal weights.
         mixing: U(0, 1) of shape (B, 1, ...) for penalties between real and generated
             points, or `None`.
@@ -63,6 +68,7 @@ class PotentialBatch(NamedTuple):
     latent: Tensor | None = None
     previous_latent: Tensor | None = None
     source_weight: Tensor | None = None
+    condition: Tensor | None = None
     real_weight: Tensor | None = None
     mixing: Tensor | None = None
     generated: Tensor | None = None
@@ -157,8 +163,8 @@ class SemiDual:
 
     def potential_loss(
         self,
-        v: Callable[[Tensor], Tensor],
-        transport: Callable[[Tensor, Tensor | None], Tensor],
+        v: Callable[..., Tensor],
+        transport: Callable[..., Tensor],
         batch: PotentialBatch,
         *,
         table_costs: Tensor | None = None,
@@ -168,8 +174,10 @@ class SemiDual:
         """Compute the potential's loss, E_x[Ψ1*(v(T) − c)] + E_y[Ψ2*(−v(y))] + penalty.
 
         Args:
-            v: The potential network, from (B, *data_shape) to float32 (B,).
-            transport: T, called as `transport(source, latent)`. It gets no gradient.
+            v: The potential network, from (B, *data_shape) to float32 (B,); called as
+                `v(samples, condition)` if the batch has a condition.
+            transport: T, called as `transport(source, latent)`, or with the condition as a third
+                argument. It gets no gradient.
             batch: The batch.
             table_costs: Costs of the whole batch for `"all_pairs"`, where `batch` is only
                 a part of it. Defaults to the costs of `batch`.
@@ -185,7 +193,8 @@ class SemiDual:
         """
         generated = batch.generated
         if generated is None:
-            generated = backend.without_gradient(lambda: transport(batch.source, batch.latent))
+            moved_by = conditioned(transport, batch.condition)
+            generated = backend.without_gradient(lambda: moved_by(batch.source, batch.latent))
         v_real, v_generated, cost, penalty = self._evaluate(v, transport, batch, generated, blocks)
 
         psi_1, psi_2, weight = self.source_divergence, self.target_divergence, batch.source_weight
@@ -218,20 +227,20 @@ class SemiDual:
 
     def generator_loss(
         self,
-        v: Callable[[Tensor], Tensor],
-        transport: Callable[[Tensor, Tensor | None], Tensor],
+        v: Callable[..., Tensor],
+        transport: Callable[..., Tensor],
         batch: GeneratorBatch,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the generator's loss, E_x[c(x, T(x, z)) − v(T(x, z))].
 
         Args:
-            v: The potential network, from (B, *data_shape) to float32 (B,).
-            transport: T, called as `transport(source, latent)`.
+            v, transport: As in `potential_loss`.
             batch: The batch.
 
         Returns:
             The loss, and a dictionary of float32 scalars: `loss` = `cost` − `potential`.
         """
+        v, transport = conditioned(v, batch.condition), conditioned(transport, batch.condition)
         generated = transport(batch.source, batch.latent)
         cost = mean(self.cost_of(batch, generated), batch.source_weight)
         values = divergences.generator_values(self.target_divergence, v(generated))
@@ -241,16 +250,18 @@ class SemiDual:
 
     def _evaluate(
         self,
-        v: Callable[[Tensor], Tensor],
-        transport: Callable[[Tensor, Tensor | None], Tensor],
+        v: Callable[..., Tensor],
+        transport: Callable[..., Tensor],
         batch: PotentialBatch,
         generated: Tensor,
         blocks: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return v(y), v(T), c, and the penalty, with as few passes as the penalty allows."""
+        condition = batch.condition
+        transport = conditioned(transport, condition)
 
         def potential(samples: Tensor) -> Tensor:
-            return self.admissible(v(samples))
+            return self.admissible(conditioned(v, condition)(samples))
 
         penalty, cost = self.gradient_penalty, batch.cost
         if penalty is None:
@@ -263,7 +274,10 @@ class SemiDual:
             v_real = potential(batch.real)
         if penalty.at == "real" and penalty.fraction < 1.0:
             some = first_rows(batch.real, penalty.fraction, blocks)
-            _, gradient = backend.value_and_input_gradient(potential, some)
+            theirs = None if condition is None else first_rows(condition, penalty.fraction, blocks)
+            _, gradient = backend.value_and_input_gradient(
+                lambda samples: self.admissible(conditioned(v, theirs)(samples)), some
+            )
         if penalty.at == "points":
             points = penalty.points(batch.real, generated, batch.mixing)
             _, gradient = backend.value_and_input_gradient(potential, points)
@@ -283,6 +297,11 @@ class SemiDual:
         if cost is None:
             cost = self.cost_of(batch, generated)
         return v_real, v_generated, cost, penalty.value(gradient)
+
+
+def conditioned(function: Callable[..., Tensor], condition: Tensor | None) -> Callable[..., Tensor]:
+    """Return v(· | c) or T(·, · | c); the function itself if there is no condition."""
+    return function if condition is None else lambda *inputs: function(*inputs, condition)
 
 
 def mean(values: Tensor, weight: Tensor | None) -> Tensor:

@@ -197,6 +197,12 @@ def _facts(config: Mapping[str, Any], step: int, more: Mapping[str, str]) -> dic
     flags = config["flags"]
     facts = {"dataset": flags.get("dataset"), "contamination": flags.get("contaminate")}
     facts["source"] = flags.get("source_dataset") or "Gaussian noise"
+    if config.get("num_classes"):
+        names = ", ".join(map(str, config.get("class_names") or ()))
+        facts["conditioned on"] = (
+            f"{config['num_classes']} classes{f' ({names})' if names else ''}; each row of the "
+            "sample grids is one class"
+        )
     if config.get("data_shape"):
         facts["example shape"] = " × ".join(map(str, config["data_shape"]))
     if flags.get("batch_size"):

@@ -13,6 +13,7 @@ from uotm_keras.utils.pictures import save_picture, side_by_side
 from uotm_keras.utils.seeds import sample_noise
 
 _POINTS_SHOWN = 2000
+_CLASSES_SHOWN = 20
 
 
 def sample_saver(
@@ -22,7 +23,8 @@ def sample_saver(
 
     All its pictures are made from the same noise. `samples/real.png`, and
     `samples/source.png` if there is a source dataset, are written at once. Transported
-    images are shown beside the images that they were made from if both have one shape.
+    images are shown beside the images that they were made from if both have one shape. Each row
+    of a conditional run's pictures is one class, of at most 20.
 
     Args:
         config: the run's configuration.
@@ -31,10 +33,20 @@ def sample_saver(
     """
     columns, seed = config.run.grid_size, config.run.seed
     count = columns**2 if opened.target.is_images else _POINTS_SHOWN
+    classes = None
+    if opened.num_classes is not None and opened.target.is_images:
+        shown_classes = np.arange(min(opened.num_classes, _CLASSES_SHOWN), dtype="int32")
+        classes = np.repeat(shown_classes, columns)
+        count = len(classes)
 
     def some(dataset: data.Dataset, count: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return dataset.take(rng.permutation(len(dataset))[:count])
+        order = rng.permutation(len(dataset))
+        if classes is not None and dataset.labels is not None:
+            labels = dataset.labels[order]
+            rows = (order[labels == label] for label in shown_classes)
+            return dataset.take(np.concatenate([np.resize(row, columns) for row in rows]))
+        return dataset.take(order[:count])
 
     real = some(opened.target, count)
     save_picture(real, directory.samples / "real.png", columns)
@@ -48,7 +60,7 @@ def sample_saver(
     def save(model: UOTM, step: int) -> None:
         width = columns
         if sources is None:
-            shown = model.generate(count, seed=seed)
+            shown = model.generate(count, seed=seed, condition=classes)
         else:
             keys = [(seed, i) for i in range(len(sources))]
             (latent,) = sample_noise(keys, (model.latent_dim or 0,))

@@ -18,6 +18,7 @@ from uotm_keras.config.automatic import completed, undecided
 from uotm_keras.config.fields import value_of
 from uotm_keras.config.parsers import Duration
 from uotm_keras.data import ArrayDataset, Dataset, PointDataset, to_uint8
+from uotm_keras.data.dataset import required_labels
 from uotm_keras.models.build import build_model
 from uotm_keras.models.fitted_source import FittedSource
 from uotm_keras.objectives.costs import enlarge_bicubic
@@ -46,12 +47,14 @@ class Choices:
         reasons: By flag name, one clause each.
         shape: The shape of one example.
         seconds_per_step: The measured time of a step, if the number of steps was chosen.
+        num_classes: The number of classes of a conditional model, or `None`.
     """
 
     config: TrainConfig
     reasons: dict[str, str]
     shape: tuple[int, ...]
     seconds_per_step: float | None = None
+    num_classes: int | None = None
 
     def describe(self) -> str:
         """Return one line per choice: the flag, its value, and the reason."""
@@ -83,7 +86,7 @@ class Choices:
 
         The learning-rate schedule ends after `config.run.max_steps` steps.
         """
-        return build_model(self.config, self.shape, 1)
+        return build_model(self.config, self.shape, 1, self.num_classes)
 
 
 def configure(
@@ -182,7 +185,10 @@ class _Chooser:
 
     def result(self) -> Choices:
         self.config.check()
-        return Choices(self.config, self.reasons, self.dataset.shape, self.seconds_per_step)
+        return Choices(
+            self.config, self.reasons, self.dataset.shape, self.seconds_per_step,
+            _num_classes(self.config, self.dataset),
+        )  # fmt: skip
 
     def choose(self) -> None:
         shape, count = self.dataset.shape, len(self.dataset)
@@ -330,12 +336,19 @@ def squared_distance(
 
 def measure_step(config: TrainConfig, dataset: Dataset) -> float:
     """Return the seconds that a training step takes, by running some on a model of its own."""
-    model = build_model(config, dataset.shape, 1)
+    model = build_model(config, dataset.shape, 1, _num_classes(config, dataset))
     timer = _Timer()
     model.fit(
         dataset, batch_size=config.data.batch_size, epochs=10_000, verbose=0, callbacks=[timer]
     )
     return timer.seconds
+
+
+def _num_classes(config: TrainConfig, dataset: Dataset) -> int | None:
+    if not config.data.conditional:
+        return None
+    required_labels(dataset)
+    return dataset.num_classes
 
 
 class _Timer(keras.callbacks.Callback):

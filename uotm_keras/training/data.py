@@ -24,6 +24,12 @@ class TrainingData:
     source: data.Dataset | None
     batches: data.Batches | data.PairBatches
 
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes that the run is conditioned on; None without."""
+        labeled = isinstance(self.batches, data.Batches) and self.batches.labels is not None
+        return self.target.num_classes if labeled else None
+
     def by_flag(self) -> dict[str, data.Dataset]:
         """Return the datasets by the name of the flag that chose them."""
         datasets = {"dataset": self.target}
@@ -80,7 +86,7 @@ def open_data(
         "augmentations": chosen.augment.split(",") if chosen.augment else (),
     }
     batches = (
-        data.Batches(target, **options)
+        data.Batches(target, labeled=chosen.conditional, **options)
         if source is None
         else data.PairBatches(source, target, **options)
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uotm_keras.data.dataset import Dataset
+from uotm_keras.data.dataset import Dataset, required_labels
 from uotm_keras.metrics.isolation import outlier_scores, standardized
 from uotm_keras.models.uotm import UOTM
 from uotm_keras.utils.seeds import sample_noise
@@ -52,7 +52,8 @@ def source_mass(model: UOTM, source: Dataset | None) -> float:
     if source is None:
         keys = [(0, i) for i in range(_SOURCE_POINTS)]
         points, latent = sample_noise(keys, model.source_shape, (model.latent_dim or 0,))
-        return float(model.source_weights(points, latent).mean())
+        condition = None if model.conditions is None else model.conditions.draw(keys)
+        return float(model.source_weights(points, latent, condition=condition).mean())
     some = np.random.default_rng(0).permutation(len(source))[:_SOURCE_POINTS]
     return float(model.source_weights(source.take(some)).mean())
 
@@ -104,9 +105,12 @@ def rank(
     """
     order = np.random.default_rng(0).permutation(len(dataset))[:at_most]
     weights = np.empty(len(order), "float32")
-    options = {} if costs is None else {"costs": costs}
+    options: dict[str, np.ndarray] = {} if costs is None else {"costs": costs}
+    labels = None if model.conditions is None else required_labels(dataset)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
+        if labels is not None:
+            options["condition"] = labels[batch]
         found = model.target_weights(dataset.take(batch), len(batch), **options)
         weights[start : start + batch_size] = found
         if advance is not None:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -93,7 +93,13 @@ class RunDirectory:
         return True
 
     def write_config(
-        self, config: TrainConfig, backend: str, device: str, data_shape: tuple[int, ...]
+        self,
+        config: TrainConfig,
+        backend: str,
+        device: str,
+        data_shape: tuple[int, ...],
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         """Write `config.json`, or update the flags of the one that is there.
 
@@ -103,6 +109,8 @@ class RunDirectory:
             device: a description of its devices.
             data_shape: the shape of one example, so that the networks can be built without
                 the data.
+            num_classes: the number of classes of a conditional model, likewise.
+            class_names: their names, if they have any.
         """
         flags = to_flags(config)
         if self.config.exists():
@@ -116,6 +124,8 @@ class RunDirectory:
                 "backend": backend,
                 "device": device,
                 "data_shape": list(data_shape),
+                **({} if num_classes is None else {"num_classes": num_classes}),
+                **({} if class_names is None else {"class_names": list(class_names)}),
                 "versions": _versions(),
                 "git_commit": _git_commit(),
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -138,6 +148,8 @@ class RunDirectory:
                 and isinstance(shape, list)
                 and all(type(size) is int and 0 < size < 2**31 for size in shape)
                 and isinstance(versions, dict)
+                and isinstance(record.get("num_classes", 1), int)
+                and isinstance(record.get("class_names", []), list)
             ):
                 return record
         except OSError as error:

@@ -59,8 +59,9 @@ def load_run(
     config = directory.read_flags()
     path = _find(directory.checkpoints, run_dir, checkpoint, report)
     # Runs of early versions did not record the shape.
-    shape = directory.read_config().get("data_shape") or open_data(config).target.shape
-    model = build_model(config, tuple(shape), steps_per_epoch=1)
+    record = directory.read_config()
+    shape = record.get("data_shape") or open_data(config).target.shape
+    model = build_model(config, tuple(shape), 1, record.get("num_classes"))
     load_weights(model, path)
     return Run(model, config, int(model.step), path)
 

@@ -50,3 +50,17 @@ def sample_noise(keys: Iterable[tuple[int, int]], *shapes: tuple[int, ...]) -> l
     flat = np.stack(rows) if rows else np.zeros((0, sum(sizes)), "float32")
     parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
     return [part.reshape(len(flat), *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def sample_uniform(keys: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Draw a number from U(0, 1) for each key, independent of `sample_noise` of the same key.
+
+    Args:
+        keys: (seed, index) of each sample.
+
+    Returns:
+        A float64 array (len(keys),).
+    """
+    # The counter of the noise starts at 0 and never gets here.
+    streams = (np.random.Philox(counter=[0, 0, 0, 1], key=key) for key in keys)
+    return np.array([np.random.Generator(stream).random() for stream in streams])
