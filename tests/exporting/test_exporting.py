@@ -48,6 +48,18 @@ for name, rows in (("served", slice(None)), ("one", slice(1))):
 np.savez(out, **results)
 """
 
+LITERT_READER = """
+import sys, numpy as np
+from ai_edge_litert.interpreter import Interpreter
+folder, data, out = sys.argv[1:]
+run = Interpreter(folder + "/model.tflite").get_signature_runner()
+arrays = np.load(data)
+results = {}
+for name, rows in (("served", slice(None)), ("one", slice(1))):
+    results[name] = run(**{k: arrays[k][rows] for k in arrays.files})["output_0"]
+np.savez(out, **results)
+"""
+
 
 @pytest.fixture(scope="module")
 def tensorflow_alone(tmp_path_factory):
@@ -57,6 +69,11 @@ def tensorflow_alone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def onnxruntime_alone(tmp_path_factory):
     return BareEnvironment(tmp_path_factory.mktemp("bare") / "onnxruntime", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def litert_alone(tmp_path_factory):
+    return BareEnvironment(tmp_path_factory.mktemp("bare") / "litert", "ai-edge-litert")
 
 
 def make(**arguments):
@@ -125,6 +142,29 @@ def test_onnx_gives_the_average_generators_images(tmp_path, onnxruntime_alone):
     assert served.source_shape == (8, 8, 1) and served.latent_dim == 3 and served.gaussian
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_litert_gives_the_average_generators_images(tmp_path, litert_alone, light):
+    model, arrays = make(), {"source": SOURCE, "latent": LATENT}
+    if light:
+        generator = uk.networks.LightGenerator((8, 8, 1), 4)
+        model, arrays = (
+            uk.UOTM(generator, uk.networks.LightPotential((8, 8, 1), 4)),
+            {"source": SOURCE},
+        )
+    folder = model.export(tmp_path / "exported", format="litert")
+    results, _ = read(litert_alone, LITERT_READER, folder, tmp_path, **arrays)
+    ours = model.transport(**arrays)
+    np.testing.assert_allclose(results["served"], ours, atol=1e-5)
+    np.testing.assert_allclose(results["one"], ours[:1], atol=1e-5)
+    served = load_exported(folder)
+    np.testing.assert_allclose(served.call(*arrays.values()), ours, atol=1e-5)
+
+
+def test_the_name_that_keras_has_for_a_saved_model(tmp_path):
+    folder = make_small().export(tmp_path / "exported", format="tf_saved_model")
+    assert json.loads((folder / "uotm_keras.json").read_text())["format"] == "savedmodel"
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_onnx_of_a_mixed_model_computes_in_float32(tmp_path, policy):
     keras.config.set_dtype_policy(policy)
@@ -160,7 +200,7 @@ def test_a_model_of_a_data_set_has_no_sample(tmp_path, tensorflow_alone):
     assert "served" in results and "five" not in results
 
 
-@pytest.mark.parametrize("format", ["savedmodel", "onnx"])
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
 def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
     """The card's YAML can be read, and its Python gives samples of the shape that it says."""
     folder = make_small().export(
@@ -181,8 +221,9 @@ def test_the_cards_program_runs(tmp_path, format, tensorflow_alone):
     program = text.split("```python\n")[1].split("```")[0].replace("FOLDER", str(folder))
     program += "\nprint(np.shape(samples), np.asarray(samples).dtype)"
     environment = tensorflow_alone
-    if format == "onnx":
-        environment = BareEnvironment(tmp_path / "onnx", "onnxruntime")
+    if format != "savedmodel":
+        engine = {"onnx": "onnxruntime", "litert": "ai-edge-litert"}[format]
+        environment = BareEnvironment(tmp_path / format, engine)
     assert environment.run("import numpy as np\n" + program).endswith("(16, 8, 8, 1) float32\n")
     assert (folder / "samples.png").stat().st_size > 100
 
@@ -305,7 +346,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
 @pytest.mark.parametrize(
     "condition", [{"num_classes": 3}, {"condition_dim": 2}], ids=["labels", "vectors"]
 )
-@pytest.mark.parametrize("format", ["savedmodel", "onnx"])
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
 def test_conditional_generators(tmp_path, condition, format):
     import tensorflow as tf
 

@@ -13,7 +13,11 @@ from uotm_keras.config.groups import FOLDER
 if TYPE_CHECKING:
     from uotm_keras.training.runs import Run
 
-_KINDS = {"savedmodel": "a TensorFlow SavedModel", "onnx": "an ONNX graph"}
+_KINDS = {
+    "savedmodel": "a TensorFlow SavedModel",
+    "onnx": "an ONNX graph",
+    "litert": "a LiteRT model",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +33,18 @@ class ExportConfig:
 
 COMMAND = Command(
     """\
-Export the averaged generator of a run to a folder that needs only TensorFlow (savedmodel) or
-only ONNX Runtime (onnx).
+Export the averaged generator of a run to a folder that needs only TensorFlow (savedmodel), only
+ONNX Runtime (onnx), or only LiteRT (litert), formerly TensorFlow Lite.
 
     python -m uotm_keras export --run_dir=runs/digits --out=digits_model
     python -m uotm_keras export --run_dir=runs/digits --out=digits_onnx --format=onnx
 
 A SavedModel has the signatures serve(source, latent), also called serving_default, and
-sample(n, seed). model.onnx has the inputs source and latent. Both are float32, take any batch
-size and return images in [-1, 1]. The folder also holds uotm_keras.json (what was exported),
-model_card.md (in the Hugging Face form) and samples.png. Both formats can be written with every
-backend and need TensorFlow; onnx also needs the extra: pip install 'uotm_keras[onnx]'.""",
+sample(n, seed). model.onnx and model.tflite have the inputs source and latent. All are float32,
+take any batch size and return images in [-1, 1]. The folder also holds uotm_keras.json (what was
+exported), model_card.md (in the Hugging Face form) and samples.png. All formats can be written
+with every backend and need TensorFlow; onnx also needs the extra:
+pip install 'uotm_keras[onnx]'.""",
     ExportConfig,
 )
 

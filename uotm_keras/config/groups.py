@@ -59,7 +59,7 @@ class RunConfig:
         operational=True,
     )  # fmt: skip
     export: str = flag(
-        "none", Enum("none", "savedmodel", "onnx"),
+        "none", Enum("none", "savedmodel", "onnx", "litert"),
         "Format in which the averaged generator is also exported to RUN_DIR/exported at the "
         "end, as by python -m uotm_keras export.",
         operational=True,

@@ -1,8 +1,9 @@
 """Export a trained generator for programs without this library.
 
-`export` writes a folder with a TensorFlow SavedModel or an ONNX graph, `uotm_keras.json` (what
-was exported), `model_card.md` and, for images, `samples.png`. Tensors are float32 with any
-batch size; images are channels-last in [−1, 1], points are in their own units.
+`export` writes a folder with a TensorFlow SavedModel, an ONNX graph, or a LiteRT model,
+`uotm_keras.json` (what was exported), `model_card.md` and, for images, `samples.png`. Tensors
+are float32 with any batch size; images are channels-last in [−1, 1], points are in their own
+units.
 
 The SavedModel (`format="savedmodel"`) has the signatures
 
@@ -17,7 +18,10 @@ The SavedModel (`format="savedmodel"`) has the signatures
 The ONNX graph (`format="onnx"`) has the inputs and the output of `serve`. It cannot draw noise,
 because ONNX has no random number generator with an explicit state.
 
-TensorFlow writes both; on the JAX and torch backends this happens in a subprocess.
+The LiteRT model (`format="litert"`), formerly TensorFlow Lite, has one signature with the inputs
+of `serve`.
+
+TensorFlow writes all; on the JAX and torch backends this happens in a subprocess.
 """
 
 import json
@@ -51,7 +55,8 @@ __all__ = [
     "require_packages",
 ]
 
-FORMATS = ("savedmodel", "onnx")
+FORMATS = ("savedmodel", "onnx", "litert")
+_KERAS_NAMES = {"tf_saved_model": "savedmodel"}
 _PICTURED = 16
 
 
@@ -96,8 +101,8 @@ def export(
     Args:
         model: A `UOTM`.
         path: The folder to create.
-        format: "savedmodel" or "onnx", see above. "onnx" requires the extra `onnx`. Defaults
-            to "savedmodel".
+        format: "savedmodel", which Keras calls "tf_saved_model", "onnx" or "litert", see
+            above. "onnx" requires the extra `onnx`. Defaults to "savedmodel".
         overwrite: Whether to replace an existing export. Defaults to False.
         metadata: Additional entries of `uotm_keras.json`, such as scores; `model_card` lists
             those that appear on the model card. Paths are reduced to their last component.
@@ -116,12 +121,13 @@ def export(
         >>> load_exported(folder).data_shape  # doctest: +SKIP
         (8, 8, 1)
     """
+    format = _KERAS_NAMES.get(format, format)
     require_packages(format)
     path = Path(path)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".tflite"):
         raise InputError(
-            f"path={path} names a file, but an export is a folder that holds model.onnx; give the "
-            "name of a folder."
+            f"path={path} names a file, but an export is a folder that holds "
+            f"model{path.suffix}; give the name of a folder."
         )
     if path.exists() and not overwrite:
         raise InputError(f"{path} already exists; choose another path or pass overwrite=True.")
@@ -187,6 +193,7 @@ def require_packages(format: str) -> None:
         raise unknown_name("format", format, FORMATS)
     extra = "pip install 'uotm_keras[onnx]'"
     needed = {"savedmodel": [("tensorflow", "pip install tensorflow")]}
+    needed["litert"] = needed["savedmodel"]
     needed["onnx"] = [*needed["savedmodel"], ("onnx", extra), ("tf2onnx", extra)]
     for package, command in needed[format]:
         if find_spec(package) is None:
@@ -201,6 +208,10 @@ def write_artefact(generator: keras.Model, folder: Path, format: str, gaussian: 
         from uotm_keras.exporting.onnx_graph import write_onnx
 
         write_onnx(generator, folder)
+    elif format == "litert":
+        from uotm_keras.exporting.lite import write_lite
+
+        write_lite(generator, folder)
     else:
         from uotm_keras.exporting.saved_model import write_saved_model
 

@@ -30,6 +30,13 @@ import onnxruntime
 session = onnxruntime.InferenceSession("{folder}/model.onnx")
 (samples,) = session.run(["output_0"], {{{arguments}}})"""
 
+_LITERT = """\
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+run = Interpreter("{folder}/model.tflite").get_signature_runner()
+samples = run({arguments})["output_0"]"""
+
 _LIMITATIONS = """\
 The generator imitates its training data, including their gaps and biases, and may reproduce
 single training examples. Unbalanced transport leaves out what it takes for outliers; these may
@@ -105,6 +112,9 @@ def _usage(d: Mapping[str, Any]) -> str:
     if d["format"] == "onnx":
         draw = "np.random.randn(16, {}).astype('float32')"
         code, separator = _ONNX, '"{}": {}'
+    elif d["format"] == "litert":
+        draw, code = "np.random.randn(16, {}).astype('float32')", _LITERT
+        separator = "{}={}"
     else:
         draw, code, separator = "tf.random.normal([16, {}])", _SAVED_MODEL, "{}={}"
     drawn = {name: draw.format(size.strip("()")) for name, size in inputs}
@@ -112,7 +122,7 @@ def _usage(d: Mapping[str, Any]) -> str:
         drawn["source"] = "images"
     if condition is not None:
         size = ", ".join(map(str, [16, *condition["shape"]]))
-        zeros = "np.zeros" if d["format"] == "onnx" else "tf.zeros"
+        zeros = "tf.zeros" if d["format"] == "savedmodel" else "np.zeros"
         drawn["condition"] = f"{zeros}([{size}], '{_condition_dtype(condition)}')"
     first = ""
     if d["gaussian_source"]:

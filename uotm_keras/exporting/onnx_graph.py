@@ -33,7 +33,7 @@ def write_onnx(generator: keras.Model, folder: Path) -> None:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    generator = _in_float32(generator)
+    generator = in_float32(generator)
     signature = serving_signature(generator)
     function = tf.function(serving_function(generator), input_signature=signature)
     try:
@@ -46,7 +46,7 @@ def write_onnx(generator: keras.Model, folder: Path) -> None:
     onnx.save(graph, str(folder / FILE))
 
 
-def _in_float32(generator: keras.Model) -> keras.Model:
+def in_float32(generator: keras.Model) -> keras.Model:
     """Return a float32 copy of a network of this library that has a mixed dtype policy.
 
     ONNX Runtime lacks some operations in bfloat16, and tf2onnx mixes the types of others.

@@ -39,7 +39,8 @@ class ServedGenerator(NamedTuple):
 def load_exported(path: str | os.PathLike) -> ServedGenerator:
     """Load an export, on any backend.
 
-    A SavedModel requires TensorFlow, an ONNX graph onnxruntime (the extra `onnx`).
+    A SavedModel requires TensorFlow, an ONNX graph onnxruntime (the extra `onnx`), and a LiteRT
+    model ai-edge-litert (the extra `litert`).
 
     Args:
         path: The folder that `export` wrote.
@@ -60,7 +61,7 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
         latent_dim = None if latent_dim is None else int(latent_dim)
         gaussian = bool(description["gaussian_source"])
         condition = _condition(description)
-        opened = {"savedmodel": _saved_model, "onnx": _onnx}[
+        opened = {"savedmodel": _saved_model, "onnx": _onnx, "litert": _litert}[
             description.get("format", "savedmodel")
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -80,7 +81,7 @@ def load_exported(path: str | os.PathLike) -> ServedGenerator:
             inputs["condition"] = np.asarray(given, dtype)
         try:
             return run(inputs)
-        except Exception as error:  # TensorFlow and onnxruntime raise their own kinds.
+        except Exception as error:  # The engines raise their own kinds.
             raise InputError(
                 f"{path} does not accept the inputs that its {METADATA} describes: "
                 f"{_first_line(error)}."
@@ -135,6 +136,22 @@ def _onnx(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     except Exception as error:  # onnxruntime raises its own kinds.
         raise InputError(f"{file} cannot be read as ONNX: {_first_line(error)}.") from error
     return lambda inputs: session.run(["output_0"], inputs)[0]
+
+
+def _litert(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    file = path / "model.tflite"
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+
+        run = Interpreter(model_path=str(file)).get_signature_runner()
+    except ImportError as error:
+        raise InputError(
+            f"{path} is a LiteRT export, which requires ai-edge-litert ({error}): "
+            "pip install 'uotm_keras[litert]'."
+        ) from error
+    except Exception as error:  # ai-edge-litert raises its own kinds.
+        raise InputError(f"{file} cannot be read by LiteRT: {_first_line(error)}.") from error
+    return lambda inputs: run(**inputs)["output_0"]
 
 
 def _first_line(error: Exception) -> str:

@@ -50,15 +50,15 @@ def _doubled(h: Tensor, name: str) -> Tensor:
 def pixels_from_channels(h: Tensor, channels: int) -> Tensor:
     """(B, H, W, 4·C) to (B, 2·H, 2·W, C)."""
     _, height, width, _ = h.shape
-    h = ops.reshape(h, (-1, height, width, 2, 2, channels))
-    return ops.reshape(ops.transpose(h, (0, 1, 3, 2, 4, 5)), (-1, 2 * height, 2 * width, channels))
+    h = ops.reshape(h, (-1, height, width, 2, 2 * channels))  # LiteRT transposes 5 axes at most
+    return ops.reshape(ops.transpose(h, (0, 1, 3, 2, 4)), (-1, 2 * height, 2 * width, channels))
 
 
 def channels_from_pixels(h: Tensor) -> Tensor:
     """(B, H, W, C) to (B, H/2, W/2, 4·C)."""
     _, height, width, channels = h.shape
-    h = ops.reshape(h, (-1, height // 2, 2, width // 2, 2, channels))
-    h = ops.transpose(h, (0, 1, 3, 2, 4, 5))
+    h = ops.reshape(h, (-1, height // 2, 2, width // 2, 2 * channels))
+    h = ops.transpose(h, (0, 1, 3, 2, 4))
     return ops.reshape(h, (-1, height // 2, width // 2, 4 * channels))
 
 
