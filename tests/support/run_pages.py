@@ -92,6 +92,8 @@ def log(count: int, every: int = 100, seed: int = 0) -> list[dict]:
 class Weigher:
     """A model whose weight of an example is its mean, moved to above 0."""
 
+    conditions = None
+
     def __init__(self):
         self.batches = []
 

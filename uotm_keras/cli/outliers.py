@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _rank(config: OutliersConfig) -> int:
     from uotm_keras import backend
     from uotm_keras.cli.console import Bars
+    from uotm_keras.metrics.isolation import FEWEST
     from uotm_keras.training.data import open_data
     from uotm_keras.training.ranking import (
         costs_for_weights,
@@ -81,17 +82,18 @@ def _rank(config: OutliersConfig) -> int:
 
     backend.prepare_command()
     run = load_run(config.run_dir, checkpoint=config.checkpoint)
-    images, weighted = len(run.model.data_shape) == 3, run.model.objective.relaxes_data
-    by_score = config.rank_by == "score" or (config.rank_by == "auto" and images)
+    out = local_path(config.out or config.run_dir)
+    require_writable(out, f"--out={config.out or config.run_dir}")
+    opened = open_data(run.config, local_path(config.run_dir) / "index.json")
+    data, weighted = opened.target, run.model.objective.relaxes_data
+    by_score = config.rank_by == "score"
+    if config.rank_by == "auto":
+        by_score = data.is_images and (len(data) >= FEWEST or not weighted)
     if not (weighted or by_score):
         raise InputError(
             f"flag --run_dir={config.run_dir}: with --target_divergence=balanced every example "
             "has the weight 1. Give --rank_by=score."
         )
-    out = local_path(config.out or config.run_dir)
-    require_writable(out, f"--out={config.out or config.run_dir}")
-    opened = open_data(run.config, local_path(config.run_dir) / "index.json")
-    data = opened.target
     columns, ranking = {}, None
     with Bars() as bars:
         if weighted:

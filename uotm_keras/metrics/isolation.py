@@ -12,6 +12,8 @@ _REFERENCES = 10_000
 """Examples that the forests are grown on, and among which neighbors are sought."""
 _TREES = 300
 _CHUNK = 1_000
+FEWEST = 10
+"""The fewest examples among which one can be unusual."""
 _LARGEST = 64
 """Pixels per side to which larger images are reduced."""
 _LEAST_ENERGY = 1e-5
@@ -63,10 +65,8 @@ def outlier_scores(
 
     dataset = data if isinstance(data, Dataset) else _as_dataset(np.asarray(data))
     count = len(dataset)
-    if count < max(10, neighbors + 2):
-        raise InputError(
-            f"{dataset.name} has {count} examples: accepted are at least {max(10, neighbors + 2)}."
-        )
+    if count < (fewest := max(FEWEST, neighbors + 2)):
+        raise InputError(f"{dataset.name} has {count} examples: accepted are at least {fewest}.")
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:_REFERENCES])
     values, statistics = _features(dataset, chosen)
     nearest = NearestNeighbors(n_neighbors=neighbors + 1).fit(values)
