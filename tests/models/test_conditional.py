@@ -70,7 +70,7 @@ def test_the_penalty_of_some_rows_takes_their_conditions():
     assert float(some) == pytest.approx(float(theirs), rel=1e-5)
     mixed = make(gradient_penalty=uk.penalties.R1(1.0))
     others = mixed.update_potential(y[:32], x[:32], x[:32], condition=labels[32:])["penalty"]
-    assert abs(float(others) - float(theirs)) > 1e-4
+    assert float(others) != pytest.approx(float(theirs), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_conditions_are_drawn_with_the_frequencies_of_the_data(trained):
 def test_it_is_saved(trained, tmp_path):
     trained.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.generate(5, seed=0), trained.generate(5, seed=0))
+    np.testing.assert_allclose(loaded.generate(5, seed=0), trained.generate(5, seed=0), atol=1e-6)
     trained.save_weights(tmp_path / "m.weights.h5")
     other = make()
     other.load_weights(tmp_path / "m.weights.h5")
-    np.testing.assert_array_equal(other.generate(5, seed=0), trained.generate(5, seed=0))
+    np.testing.assert_allclose(other.generate(5, seed=0), trained.generate(5, seed=0), atol=1e-6)
 
 
 class Pairs(keras.utils.PyDataset):
