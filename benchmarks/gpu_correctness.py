@@ -113,24 +113,10 @@ def golden_errors() -> tuple[float, float]:
 
 def fid_error() -> float:
     """Return the relative error of the FID network's features, with seeded random weights."""
-    rng = np.random.default_rng(1)  # the recipe of the reference features
-    state = {}
-    for name, shape in json.loads((GOLDEN / "fid_inception_state_dict.json").read_text()):
-        if name.endswith("num_batches_tracked"):
-            state[name] = np.zeros(shape, "int64")
-            continue
-        a = rng.standard_normal(shape).astype("float32")
-        if name.endswith("conv.weight"):
-            a = a * (1.5 / np.sqrt(np.prod(shape[1:])))
-        elif name.endswith("running_var"):
-            a = np.abs(a) + 0.5
-        elif name.endswith("bn.weight"):
-            a = 1 + 0.1 * a
-        elif name == "fc.weight":
-            a = a / np.sqrt(2048)
-        else:
-            a = a * 0.1
-        state[name] = a.astype("float32")
+    sys.path.insert(0, str(GOLDEN.parent / "support"))
+    from seeded_inception import seeded_inception
+
+    state = seeded_inception()
     with np.load(GOLDEN / "fid_inception.npz") as file:
         images, theirs = file["images_32"], file["pytorch_fid/pool3_32"]
     return relative(fid_inception_v3(state).predict_on_batch(images)["pool3"], theirs)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from seeded_inception import seeded_inception
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -77,26 +78,7 @@ def _cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def inception_state() -> dict[str, np.ndarray]:
-    """The seeded random weights behind the golden features (recipe: golden/README)."""
-    rng = np.random.default_rng(1)
-    state = {}
-    for name, shape in json.loads((GOLDEN / "fid_inception_state_dict.json").read_text()):
-        if name.endswith("num_batches_tracked"):
-            state[name] = np.zeros(shape, "int64")
-            continue
-        a = rng.standard_normal(shape).astype("float32")
-        if name.endswith("conv.weight"):
-            a = a * (1.5 / np.sqrt(np.prod(shape[1:])))
-        elif name.endswith("running_var"):
-            a = np.abs(a) + 0.5
-        elif name.endswith("bn.weight"):
-            a = 1 + 0.1 * a
-        elif name == "fc.weight":
-            a = a / np.sqrt(2048)
-        else:
-            a = a * 0.1
-        state[name] = a.astype("float32")
-    return state
+    return seeded_inception()
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 
+from uotm_keras import InputError
 from uotm_keras.cli import export, generate
+from uotm_keras.cli.conditions import parse_conditions
+from uotm_keras.models.conditions import ConditionSpec
 from uotm_keras.training.runs import load_run
 
 
@@ -329,3 +332,19 @@ def test_conditions_that_do_not_fit(conditional_run, image_run, capsys, conditio
     assert words in capsys.readouterr().err
     assert run(f"--run_dir={image_run}", f"--condition={condition}", "--out=x") == 2
     assert "this model is unconditional" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1.7,2", "1", "nan,0", "1,3", "1e999,0", "99999999999999,0"])
+def test_several_labels_are_whole_numbers_in_range(text):
+    spec = ConditionSpec((2,), (2, 3))
+    with pytest.raises(InputError, match=r"flag --condition=.* takes 2 labels"):
+        parse_conditions(text, spec, None)
+    np.testing.assert_array_equal(parse_conditions("1,2", spec, None), [[1, 2]])
+
+
+@pytest.mark.parametrize("text", ["nan,0", "1", "a,b", "1e999,0"])
+def test_vectors_are_finite_numbers(text):
+    spec = ConditionSpec((2,), None)
+    with pytest.raises(InputError, match=r"flag --condition=.* takes 2 numbers"):
+        parse_conditions(text, spec, None)
+    np.testing.assert_array_equal(parse_conditions("0.5,-1", spec, None), [[0.5, -1]])

@@ -26,11 +26,13 @@ def parse_conditions(
         raise InputError(f"flag --condition={text}: this model is unconditional; leave it out.")
     parts = [part.strip() for part in text.split(",")]
     if spec.num_classes is None or spec.shape:
+        number: type = float if spec.num_classes is None else int
         try:
-            return spec.array(np.array([[float(part) for part in parts]]).astype(spec.dtype))
-        except (ValueError, InputError):
+            return spec.array(np.array([[number(part) for part in parts]], spec.dtype))
+        except (ValueError, OverflowError, InputError):
+            kind = "numbers" if spec.num_classes is None else "labels"
             raise InputError(
-                f"flag --condition={text}: this model takes {spec.shape[0]} numbers, separated by "
+                f"flag --condition={text}: this model takes {spec.shape[0]} {kind}, separated by "
                 "commas."
             ) from None
     names, (count,) = list(class_names or ()), spec.num_classes
