@@ -32,6 +32,17 @@ def test_junk_is_found(digits, kind):
     assert roc_auc_score(np.arange(510) >= 500, scores) > 0.97
 
 
+def test_texture_is_seen():
+    """Junk near the mean image, with a fine pattern that the smooth images do not have."""
+    rng = np.random.default_rng(0)
+    smooth = np.repeat(np.repeat(rng.uniform(-0.8, 0.8, (200, 4, 4, 1)), 4, axis=1), 4, axis=2)
+    junk = np.where(np.indices((16, 16)).sum(axis=0) % 2, 0.15, -0.15) + np.zeros((5, 1, 1))
+    images = np.concatenate([smooth, junk[..., None]]).astype("float32")
+    assert (
+        roc_auc_score(np.arange(205) >= 200, outlier_scores(images)) > 0.8
+    )  # 0.0 without the texture
+
+
 def test_of_points_it_is_the_forest_and_the_distance():
     rng = np.random.default_rng(1)
     points = np.concatenate([rng.standard_normal((200, 3)), rng.standard_normal((4, 3)) + 8])
